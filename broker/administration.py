@@ -1,0 +1,174 @@
+"""Commands that create, change and remove apps, keys and namespaces, and what they come to.
+
+Ids are the caller's (randomness comes with the command), so a retried command is recognised. With
+`keep`, creating what exists already is a success that changes nothing: that is how configuration is
+reconciled at every start.
+"""
+
+import msgspec
+
+from broker import capability, tenancy
+from broker.errors import BadRequest, NotFound
+from broker.events import (
+    AppCreated,
+    AppDeleted,
+    Event,
+    KeyCreated,
+    KeyRevoked,
+    LogCreated,
+    NamespaceRemoved,
+    NamespaceSet,
+)
+from broker.tenancy import SYSTEM, NamespaceRules
+from storage import Decision, Rows
+
+ID_CHARS_MAX = 64
+NAMESPACE_CHARS_MAX = 128
+SECRET_CHARS_MAX = 256
+_ID_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+
+
+class CreateLog(msgspec.Struct, frozen=True):
+    series: str
+
+
+class CreateApp(msgspec.Struct, frozen=True):
+    app: str
+    name: str = ""
+    keep: bool = False
+
+
+class DeleteApp(msgspec.Struct, frozen=True):
+    app: str
+
+
+class CreateKey(msgspec.Struct, frozen=True):
+    """`capability`: JSON, or the object it stands for; canonicalised in the event."""
+
+    app: str
+    key: str
+    secret: str
+    capability: str
+    revocable_tokens: bool = False
+    keep: bool = False
+
+    def __repr__(self) -> str:
+        return f"<CreateKey {self.app}.{self.key}>"
+
+
+class RevokeKey(msgspec.Struct, frozen=True):
+    app: str
+    key: str
+
+
+class SetNamespace(msgspec.Struct, frozen=True):
+    app: str
+    namespace: str
+    rules: NamespaceRules
+
+
+class RemoveNamespace(msgspec.Struct, frozen=True):
+    app: str
+    namespace: str
+
+
+def _one(event: Event) -> Decision:
+    return Decision([(SYSTEM, event)])
+
+
+def create_log(rows: Rows, command: CreateLog, ms: int) -> Decision:
+    known = tenancy.series(rows)
+    return Decision() if known else _one(LogCreated(command.series))
+
+
+def create_app(rows: Rows, command: CreateApp, ms: int) -> Decision:
+    check_id(command.app, "app id")
+    if tenancy.app(rows, command.app) is None:
+        return _one(AppCreated(command.app, command.name))
+    if command.keep:
+        return Decision()
+    raise BadRequest(f"app {command.app!r} exists already")
+
+
+def delete_app(rows: Rows, command: DeleteApp, ms: int) -> Decision:
+    _require_app(rows, command.app)
+    return _one(AppDeleted(command.app))
+
+
+def create_key(rows: Rows, command: CreateKey, ms: int) -> Decision:
+    _require_app(rows, command.app)
+    check_id(command.key, "key id")
+    check_secret(command.secret)
+    granted = str(capability.parse(command.capability))
+    known = tenancy.key(rows, command.app, command.key)
+    if known is None:
+        created = KeyCreated(
+            command.app, command.key, command.secret, granted, command.revocable_tokens
+        )
+        return _one(created)
+    if command.keep and known.secret == command.secret and not known.revoked:
+        return Decision()
+    raise BadRequest(
+        f"key {command.app}.{command.key} exists already, with another secret or revoked"
+    )
+
+
+def revoke_key(rows: Rows, command: RevokeKey, ms: int) -> Decision:
+    known = tenancy.key(rows, command.app, command.key)
+    if known is None:
+        raise NotFound(f"there is no key {command.app}.{command.key}")
+    return Decision() if known.revoked else _one(KeyRevoked(command.app, command.key))
+
+
+def set_namespace(rows: Rows, command: SetNamespace, ms: int) -> Decision:
+    _require_app(rows, command.app)
+    check_namespace(command.namespace)
+    if tenancy.namespaces(rows, command.app).get(command.namespace) == command.rules:
+        return Decision()
+    fields = msgspec.to_builtins(command.rules)
+    return _one(NamespaceSet(command.app, command.namespace, fields))
+
+
+def remove_namespace(rows: Rows, command: RemoveNamespace, ms: int) -> Decision:
+    if command.namespace not in tenancy.namespaces(rows, command.app):
+        raise NotFound(f"app {command.app!r} has no namespace {command.namespace!r}")
+    return _one(NamespaceRemoved(command.app, command.namespace))
+
+
+def _require_app(rows: Rows, app: str) -> None:
+    if tenancy.app(rows, app) is None:
+        raise NotFound(f"there is no app {app!r}")
+
+
+def check_id(text: str, what: str) -> None:
+    """App and key ids go into key strings, URLs and row keys."""
+    if not text or len(text) > ID_CHARS_MAX or not _ID_CHARS.issuperset(text):
+        raise BadRequest(f"{what} must be 1 to {ID_CHARS_MAX} letters, digits, '_' or '-'")
+
+
+def check_secret(secret: str) -> None:
+    """What SDKs accept behind the colon of a key (reference 1.17)."""
+    bad = not secret or len(secret) > SECRET_CHARS_MAX or not secret.isascii()
+    if bad or not secret.isprintable() or set(secret) & set(": ."):
+        raise BadRequest(
+            f"a key's secret must be 1 to {SECRET_CHARS_MAX} visible ASCII characters "
+            "without ':' and '.'"
+        )
+
+
+def check_namespace(name: str) -> None:
+    if not name or len(name.encode()) > NAMESPACE_CHARS_MAX or set(name) & set(":*[]\0\n"):
+        raise BadRequest(
+            f"a namespace must be 1 to {NAMESPACE_CHARS_MAX} bytes without ':', '*' or brackets"
+        )
+
+
+DECIDE = {
+    CreateLog: create_log,
+    CreateApp: create_app,
+    DeleteApp: delete_app,
+    CreateKey: create_key,
+    RevokeKey: revoke_key,
+    SetNamespace: set_namespace,
+    RemoveNamespace: remove_namespace,
+}

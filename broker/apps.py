@@ -1,0 +1,104 @@
+"""Administration of a broker: its apps, their keys and namespaces. Also the keyring that
+credentials are checked against.
+
+Look-ups read the projection, so what a command created is there when the command has returned.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from broker import administration, randomness, tenancy
+from broker.credentials import Key, parse_key
+from broker.errors import NotFound
+from broker.tenancy import App, NamespaceRules
+from storage import Outcome, Rows
+
+ROOT_CAPABILITY = '{"[*]*":["*"]}'
+DEFAULT_CAPABILITY = '{"*":["*"]}'
+Submit = Callable[..., Awaitable[Outcome]]
+View = Callable[[], AbstractContextManager[Rows]]
+
+
+class Apps:
+    """What `tidelog apps|keys|namespaces` do, in process."""
+
+    def __init__(self, submit: Submit, rows: View) -> None:
+        self._submit = submit
+        self._rows = rows
+
+    def list(self) -> list[App]:
+        with self._rows() as rows:
+            return tenancy.apps(rows)
+
+    def key(self, app_id: str, key_id: str) -> Key | None:
+        """The key, revoked ones too (broker.credentials.Keyring)."""
+        with self._rows() as rows:
+            return tenancy.key(rows, app_id, key_id)
+
+    def app_exists(self, app_id: str) -> bool:
+        with self._rows() as rows:
+            return tenancy.app(rows, app_id) is not None
+
+    def keys(self, app: str) -> "list[Key]":
+        with self._rows() as rows:
+            return tenancy.keys(rows, app)
+
+    def namespaces(self, app: str) -> dict[str, NamespaceRules]:
+        with self._rows() as rows:
+            return tenancy.namespaces(rows, app)
+
+    async def create(
+        self, app: str | None = None, *, name: str = "", with_root_key: bool = True
+    ) -> App:
+        """A new app. Raises BadRequest when the id is taken or malformed."""
+        app = app or randomness.app_id()
+        await self._run(administration.CreateApp(app, name), app)
+        if with_root_key:
+            await self.create_key(app, granted=ROOT_CAPABILITY)
+        with self._rows() as rows:
+            created = tenancy.app(rows, app)
+        assert created is not None
+        return created
+
+    async def delete(self, app: str) -> None:
+        """Delete an app, its keys and namespaces; then remove what its channels hold."""
+        await self._run(administration.DeleteApp(app), app)
+
+    async def create_key(
+        self, app: str, *, granted: str = DEFAULT_CAPABILITY, revocable_tokens: bool = False
+    ) -> Key:
+        """A new key with a random secret. `granted`: its capability as JSON."""
+        key, secret = randomness.new_id()[:6], randomness.new_secret()
+        command = administration.CreateKey(app, key, secret, granted, revocable_tokens)
+        await self._run(command, app)
+        return self._known(app, key)
+
+    async def ensure_key(self, text: str) -> Key:
+        """Make `appId.keyId:secret` work, creating app and key as needed: how configuration is
+        reconciled. Raises BadRequest when the key exists with another secret or was revoked."""
+        wanted = parse_key(text)
+        await self._run(administration.CreateApp(wanted.app_id, keep=True), wanted.app_id)
+        command = administration.CreateKey(
+            wanted.app_id, wanted.key_id, wanted.secret, ROOT_CAPABILITY, keep=True
+        )
+        await self._run(command, wanted.app_id)
+        return self._known(wanted.app_id, wanted.key_id)
+
+    async def revoke_key(self, app: str, key: str) -> None:
+        await self._run(administration.RevokeKey(app, key), app)
+
+    async def set_namespace(self, app: str, namespace: str, rules: NamespaceRules) -> None:
+        await self._run(administration.SetNamespace(app, namespace, rules), app)
+
+    async def remove_namespace(self, app: str, namespace: str) -> None:
+        await self._run(administration.RemoveNamespace(app, namespace), app)
+
+    async def _run(self, command: Any, app: str) -> None:
+        await self._submit(command, app=app)
+
+    def _known(self, app: str, key: str) -> Key:
+        found = self.key(app, key)
+        if found is None:
+            raise NotFound(f"there is no key {app}.{key}")
+        return found

@@ -1,0 +1,235 @@
+"""The broker: everything above the log and below any protocol, as one object.
+
+    async with broker.open("./data") as b:
+        await b.channel("orders").publish("created", {"id": 7}, id="order-7")
+
+It owns one log, the tasks that keep it (delivery, retention, purges), and the one place where the
+log's errors become the broker's. `open` on an empty directory creates an app with a root key.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from broker import administration, channel_name, history, purge, randomness, retention, tenancy
+from broker.apps import Apps
+from broker.channel import Channel
+from broker.clock import Clock, wall_clock
+from broker.credentials import Principal
+from broker.domain import broker_domain
+from broker.errors import BadRequest, NotFound
+from broker.events import Kind
+from broker.history import HistoryPage, HistoryQuery
+from broker.hub import Hub
+from broker.message import Message
+from broker.metrics import Metrics
+from broker.publish import PublishLimits, is_ephemeral, size_bytes, validate
+from broker.publishing import Publish
+from broker.serials import render
+from broker.settings import BrokerSettings
+from broker.storage_errors import mapped
+from storage import Log, LogFailed, Outcome, Rows, open_log
+
+logger = logging.getLogger("tidelog.broker")
+SERIES_CHARS = 10
+
+
+class Published(msgspec.Struct, frozen=True):
+    """What became of a publish (reference 1.7.1). message_id: base of the messages' ids; serials:
+    one per message, None for one that only an unequal repeat carried."""
+
+    channel: str
+    message_id: str
+    serials: tuple[str | None, ...]
+    duplicate: bool = False
+
+
+class Broker:
+    """An open broker. Made by `open`; used from the trio thread it was opened in."""
+
+    def __init__(self, log: Log, settings: BrokerSettings, clock: Clock, series: str) -> None:
+        self.log = log
+        self.settings = settings
+        self.series = series
+        self.clock = clock
+        self.metrics = Metrics()
+        self.apps = Apps(self.submit, self.rows)
+        self.hub = Hub(log, series)
+        self._limits = PublishLimits(
+            message_bytes=settings.message_bytes_max, messages=settings.publish_messages_max
+        )
+
+    def channel(self, name: str, *, app: str | None = None) -> Channel:
+        """A channel of an app (default: the oldest). Raises BadRequest 40010 for a bad name."""
+        return Channel(self, app or self.default_app(), channel_name.parse(name).name)
+
+    def default_app(self) -> str:
+        """The oldest app's id. Raises NotFound when there is none."""
+        found = self.apps.list()
+        if not found:
+            raise NotFound("this broker has no app")
+        return found[0].id
+
+    @property
+    def failure(self) -> str | None:
+        """Why the broker is not ready to write; None when it is."""
+        return str(self.log.failed) if self.log.failed else None
+
+    @contextmanager
+    def rows(self) -> Iterator[Rows]:
+        """The projections, for a few point reads."""
+        with mapped(), self.log.view() as rows:
+            yield rows
+
+    def now(self) -> int:
+        """The server's time in ms: not before any earlier message, before every later one."""
+        return self.log.clock.read()
+
+    async def submit(self, command: Any, *, app: str, cost: int = 256) -> Outcome:
+        """Decide and append one command; returns once it is on disk."""
+        with mapped():
+            return await self.log.submit(command, app=app, cost=cost)
+
+    async def publish(
+        self, principal: Principal, channel: str, messages: Sequence[Message]
+    ) -> Published:
+        """Publish messages, all or none. Raises as `validate` says, Overloaded, Unavailable."""
+        with self.rows() as rows:
+            rules = tenancy.rules(rows, principal.app_id, channel)
+        checked = validate(
+            messages, principal, channel=channel, limits=self._limits, identified=rules.identified
+        )
+        return await self.append(principal.app_id, channel, checked)
+
+    async def append(self, app: str, channel: str, messages: Sequence[Message]) -> Published:
+        """Append the validated messages of one publish."""
+        keyed = messages[0].id is not None
+        base = _base_id(messages) if keyed else f"{randomness.new_id()}:0"
+        if not keyed:
+            messages = [
+                msgspec.structs.replace(message, id=f"{base}:{index}")
+                for index, message in enumerate(messages)
+            ]
+        kind = Kind.EPHEMERAL if is_ephemeral(messages[0]) else Kind.MESSAGES
+        command = Publish(app, channel, tuple(messages), keyed, kind)
+        outcome = await self.submit(command, app=app, cost=sum(map(size_bytes, messages)))
+        self.metrics.published(len(messages), outcome)
+        serials = tuple(
+            None if serial is None else render(serial, self.series)
+            for serial in outcome.serials[: len(messages)]
+        )
+        return Published(channel, base, serials, outcome.duplicate)
+
+    async def history(self, principal: Principal, channel: str, query: HistoryQuery) -> HistoryPage:
+        """A page of a channel's messages. Raises Unauthorized 40160, BadRequest 40003."""
+        principal.require("history", channel)
+        return await self.read_history(principal.app_id, channel, query)
+
+    async def read_history(self, app: str, channel: str, query: HistoryQuery) -> HistoryPage:
+        if not 0 < query.limit <= self.settings.history_limit_max:
+            limit_max = self.settings.history_limit_max
+            raise BadRequest(f"limit must be between 1 and {limit_max}", history.INVALID_VALUE)
+        with mapped():
+            return await history.history(self.log, app, channel, query, self.series)
+
+    async def purge(
+        self, app: str, *, channel: str | None = None, client_id: str | None = None
+    ) -> None:
+        """Remove what was stored of an app, one of its channels, or one of its clients; returns when
+        it is gone from the log (see broker.purge)."""
+        outcome = await self.submit(purge.Purge(app, channel, client_id), app=app)
+        await self._purge_pending(outcome.serials[0])
+
+    async def _purge_pending(self, serial: int | None = None) -> None:
+        """Carry out requested purges: that one, or all that a crash left behind."""
+        with self.rows() as rows:
+            pending = purge.pending(rows)
+        for request_serial, request in pending:
+            if serial in (None, request_serial):
+                with mapped():
+                    await purge.carry_out(self.log, request_serial, request)
+
+    async def sweep(self) -> int:
+        """Trim now what is past its retention; returns how many streams were cut."""
+        with mapped():
+            return await retention.sweep(self.log, self.settings)
+
+    async def rebuild(self) -> None:
+        """Fold every projection again from the log, beside live traffic."""
+        with mapped():
+            await self.log.rebuild()
+
+    async def run(self) -> None:
+        """The broker's own work: delivery, unfinished purges, retention."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._deliver)
+            nursery.start_soon(self._purge_pending)
+            nursery.start_soon(retention.keep_sweeping, self.log, self.settings, self.metrics.swept)
+
+    async def _deliver(self) -> None:
+        try:
+            await self.hub.run()
+        except LogFailed:
+            logger.critical("delivery ends: the log has failed")
+        finally:
+            self.hub.close()
+
+
+def _base_id(messages: Sequence[Message]) -> str:
+    """What the ids of a publish have in common: its messageId (RSL1k)."""
+    first = messages[0].id or ""
+    return first if len(messages) == 1 else first.rpartition(":")[0]
+
+
+@asynccontextmanager
+async def open(  # noqa: A001 - the library's verb: broker.open(...)
+    path: str | Path,
+    *,
+    settings: BrokerSettings | None = None,
+    clock: Clock = wall_clock,
+    accept_loss: bool = False,
+) -> AsyncIterator[Broker]:
+    """Open a data directory, creating it (with one app and a root key) if it is empty.
+
+    Raises Unavailable if another process writes it, if acknowledged records are missing
+    (`accept_loss` goes on without them), or if it is damaged.
+    """
+    settings = settings or BrokerSettings()
+    async with AsyncExitStack() as stack:
+        with mapped():
+            opened = open_log(
+                Path(path),
+                broker_domain(),
+                wall=clock,
+                settings=settings.log,
+                accept_loss=accept_loss,
+            )
+            log = await stack.enter_async_context(opened)
+        broker = Broker(log, settings, clock, await _series(log))
+        await _ensure_app(broker)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(broker.run)
+            try:
+                yield broker
+            finally:
+                nursery.cancel_scope.cancel()
+
+
+async def _series(log: Log) -> str:
+    await log.submit(administration.CreateLog(randomness.new_id()[:SERIES_CHARS]), app="")
+    with log.view() as rows:
+        series = tenancy.series(rows)
+    assert series is not None
+    return series
+
+
+async def _ensure_app(broker: Broker) -> None:
+    with broker.rows() as rows:
+        if tenancy.apps(rows):
+            return
+    await broker.apps.create(randomness.app_id(), with_root_key=True)

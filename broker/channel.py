@@ -1,0 +1,83 @@
+"""A channel as an embedding program uses it: publish, history, subscribe, with every permission."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from broker import capability
+from broker.apps import ROOT_CAPABILITY
+from broker.credentials import Principal
+from broker.errors import BadRequest
+from broker.history import LIMIT_DEFAULT, Direction, HistoryPage, HistoryQuery
+from broker.hub import Subscription
+from broker.message import Message
+
+if TYPE_CHECKING:
+    from broker.broker import Broker, Published
+
+_EVERYTHING = capability.parse(ROOT_CAPABILITY)
+
+
+class Channel:
+    """Made by `Broker.channel`. Holds no state of its own."""
+
+    def __init__(self, broker: "Broker", app: str, name: str) -> None:
+        self.name = name
+        self.app = app
+        self._broker = broker
+        self._principal = Principal(app_id=app, key_name="(in process)", capability=_EVERYTHING)
+
+    async def publish(
+        self,
+        name: str | None = None,
+        data: Any = None,
+        *,
+        id: str | None = None,  # noqa: A002 - the protocol's name
+        client_id: str | None = None,
+        extras: dict[str, Any] | None = None,
+    ) -> "Published":
+        """Publish one message; returns once it is on disk. Objects and arrays are sent as JSON.
+
+        With `id` it may be retried: a repeat publishes nothing and returns the first serial.
+        """
+        message = Message(id=id, name=name, data=data, client_id=client_id, extras=extras)
+        return await self.publish_all([message])
+
+    async def publish_all(self, messages: Sequence[Message]) -> "Published":
+        """Publish several messages, all or none. Ids must be `<base>:<index>`, or absent."""
+        return await self._broker.publish(self._principal, self.name, messages)
+
+    async def history(
+        self,
+        *,
+        limit: int = LIMIT_DEFAULT,
+        direction: Direction = "backwards",
+        start: int = 0,
+        end: int | None = None,
+    ) -> HistoryPage:
+        """A page of messages; `page.next` is what `history_page` takes for the one behind it.
+
+        start, end: milliseconds since the epoch, inclusive.
+        """
+        query = HistoryQuery(start=start, end=end, direction=direction, limit=limit)
+        return await self.history_page(query)
+
+    async def history_page(self, query: HistoryQuery) -> HistoryPage:
+        return await self._broker.read_history(self.app, self.name, query)
+
+    @asynccontextmanager
+    async def subscribe(self, *, rewind: int = 0) -> AsyncIterator[Subscription]:
+        """Messages published from now on, the last `rewind` ones first, as an async iterator.
+
+        A subscriber that falls behind reads from disk until it has caught up; it misses nothing.
+        """
+        settings = self._broker.settings
+        if not 0 <= rewind <= settings.rewind_messages_max:
+            raise BadRequest(f"rewind must be between 0 and {settings.rewind_messages_max}")
+        bound = settings.subscription_messages_max
+        hub = self._broker.hub
+        subscription = await hub.subscribe(self.app, self.name, rewind=rewind, bound=bound)
+        try:
+            yield subscription
+        finally:
+            hub.unsubscribe(subscription)

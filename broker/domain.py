@@ -1,0 +1,14 @@
+"""What the broker registers with its log: every decider and every projection, in one place."""
+
+from broker import administration, publishing, purge
+from broker.channels import Channels
+from broker.events import decode, encode
+from broker.publishing import Dedup
+from broker.purge import Purges
+from broker.tenancy import Tenancy
+from storage import Domain
+
+
+def broker_domain() -> Domain:
+    decide = {**administration.DECIDE, **publishing.DECIDE, **purge.DECIDE}
+    return Domain(decide, (Tenancy(), Channels(), Dedup(), Purges()), encode, decode)

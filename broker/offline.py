@@ -1,0 +1,83 @@
+"""What an operator does with a whole data directory: verify, back up, restore, export, import,
+compact. All of it blocks; run it from a script or a thread.
+
+`backup`, `export` and `verify` work beside a running broker; the others need the directory for
+themselves and raise Unavailable while a broker has it open.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import trio
+
+from broker.clock import wall_clock
+from broker.domain import broker_domain
+from broker.storage_errors import mapped
+from storage import LogSettings, copies, open_log, transfer
+from storage.copies import Manifest
+from storage.engine import Engine
+from storage.verify import verify as verify_log
+
+Progress = Callable[[str, int, int], None]
+"""(what, done, of how many)"""
+IMPORT_LINES = 1_000
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """No progress wanted."""
+
+
+def verify(path: Path, settings: LogSettings, progress: Progress = _silent) -> list[str]:
+    """What is not intact, a line each; empty when everything is (see storage.verify)."""
+    with mapped():
+        return verify_log(path, broker_domain(), settings, progress)
+
+
+def backup(path: Path, target: Path, settings: LogSettings) -> Manifest:
+    """Copy the log of a data directory, in use or not, into the new directory `target`."""
+    with mapped():
+        return copies.backup(path, target, settings)
+
+
+def restore(source: Path, path: Path, settings: LogSettings) -> Manifest:
+    """Make a backup the data directory `path`, which must be empty or absent."""
+    with mapped():
+        return copies.restore(source, path, settings)
+
+
+def compact(path: Path, settings: LogSettings) -> tuple[int, int]:
+    """Give space back. Returns the size in bytes before and after."""
+    with mapped():
+        return copies.compact(path, settings)
+
+
+def fingerprint(path: Path, settings: LogSettings) -> Manifest:
+    """What a data directory holds, with a hash over all of it."""
+    with mapped():
+        return copies.describe(path, settings)
+
+
+def export(path: Path, settings: LogSettings) -> Iterator[tuple[str, int]]:
+    """The log as NDJSON (see storage.transfer): each line, and how many records there are."""
+    with mapped():
+        engine = Engine(path, settings)
+        try:
+            with engine.read() as reader:
+                total = reader.entries("log")
+                for line in transfer.export_lines(reader):
+                    yield line, total
+        finally:
+            engine.close()
+
+
+def import_lines(path: Path, lines: Iterable[str], settings: LogSettings) -> None:
+    """Write exported lines into an empty data directory: the same serials, the same chains. Raises
+    Unavailable naming the line that cannot be imported."""
+
+    async def run() -> None:
+        opened = open_log(path, broker_domain(), wall=wall_clock, settings=settings)
+        async with opened as log:
+            await log.maintain(transfer.import_lines(log.domain, lines, IMPORT_LINES))
+
+    with mapped():
+        trio.run(run)

@@ -1,0 +1,257 @@
+"""What may be published: the rules of one publish request, before anything is decided or appended.
+
+Every rule here can be judged from the request and its principal alone. Rules that need state (was
+this id published before, is the channel's namespace mutable) belong to `decide`, in the log's
+transaction.
+
+Invariants: `validate` returns messages that are complete and storable as they are, or raises and
+nothing has happened; what it returns differs from what it was given only by the implied client id
+and by payloads brought to their stored form. Extras come out as they went in (RSL6a2).
+
+Refuses to do: parse wire formats (`broker.wire`), assign ids or serials, or look up connections: a
+`connectionKey` is refused until connections exist (`_on_behalf` is the seam).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from broker.credentials import Principal
+from broker.errors import BadRequest, Unauthorized
+from broker.message import INVALID_DATA, Message, encode_payload, json_text
+
+INVALID_CONNECTION_KEY = 40006
+TOO_LARGE = 40009
+INVALID_CLIENT_ID = 40012
+INVALID_NAME = 40016
+INVALID_PUBLISH = 40030
+INVALID_ID = 40031
+INVALID_EXTRAS = 40032
+TOO_MANY_MESSAGES = 40034
+UNIDENTIFIED = 40161
+
+
+class PublishLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of one publish request.
+
+    message_bytes: of all its messages together (TO3l8).
+    messages: in one request.
+    id_chars, name_chars, encoding_chars: of each; ids and encodings are outside the size formula.
+    """
+
+    message_bytes: int = 65_536
+    messages: int = 1_000
+    id_chars: int = 1_024
+    name_chars: int = 2_048
+    encoding_chars: int = 1_024
+
+
+DEFAULT_LIMITS = PublishLimits()
+
+
+def validate(
+    messages: Sequence[Message],
+    principal: Principal,
+    *,
+    channel: str,
+    limits: PublishLimits = DEFAULT_LIMITS,
+    identified: bool = False,
+) -> tuple[Message, ...]:
+    """Check one publish request; the messages to store, in order.
+
+    channel: its checked name, for the capabilities.
+    identified: whether the namespace takes messages of identified clients only.
+    Raises Unauthorized: 40160 no `publish` (or no `privileged-headers`); 40161 unidentified.
+    BadRequest: 40030 no messages, or ephemeral mixed with durable; 40034 too many; 40031 ids;
+    40016 name; 40012 client id; 40006 connection key; 40013 data or encoding; 40032 extras;
+    40009 (status 413) too large.
+    """
+    principal.require("publish", channel)
+    _check_count(messages, limits)
+    checked = [_checked(message, principal, channel, limits) for message in messages]
+    _check_ids(checked)
+    _check_ephemeral(checked)
+    # Before client ids are implied: a publisher that measured its messages must agree with us.
+    _check_size(checked, limits)
+    return tuple(_identified(message, principal, identified) for message in checked)
+
+
+def idempotency_key(messages: Sequence[Message]) -> str | None:
+    """The id under which a repeat of this request is recognised (RSL1k); None if it has none.
+
+    A single message's whole id, else the base that `<base>:<index>` ids share. Call it with
+    messages that passed `validate`.
+    """
+    first = messages[0].id
+    return first if first is None or len(messages) == 1 else first.rpartition(":")[0]
+
+
+def is_ephemeral(message: Message) -> bool:
+    """Whether the publisher asked for a message that is not kept."""
+    return bool(message.extras and message.extras.get("ephemeral"))
+
+
+# -- the request as a whole -----------------------------------------------------------------------
+
+
+def _check_count(messages: Sequence[Message], limits: PublishLimits) -> None:
+    if not messages:
+        raise BadRequest("a publish must carry at least one message", INVALID_PUBLISH)
+    if len(messages) > limits.messages:
+        raise BadRequest(
+            f"too many messages in one publish: {len(messages)}, the limit is {limits.messages}",
+            TOO_MANY_MESSAGES,
+        )
+
+
+def _check_ids(messages: Sequence[Message]) -> None:
+    """Ids of an array must be `<base>:<index>` by position, or a repeat could not be told apart."""
+    if len(messages) == 1 or all(message.id is None for message in messages):
+        return
+    base = (messages[0].id or "").rpartition(":")[0]
+    for index, message in enumerate(messages):
+        if not base or message.id != f"{base}:{index}":
+            raise BadRequest(
+                "ids of several messages must all be <base>:<index>, counting from 0", INVALID_ID
+            )
+
+
+def _check_ephemeral(messages: Sequence[Message]) -> None:
+    if len({is_ephemeral(message) for message in messages}) > 1:
+        raise BadRequest("ephemeral and durable messages cannot share a publish", INVALID_PUBLISH)
+
+
+def _check_size(messages: Sequence[Message], limits: PublishLimits) -> None:
+    total = sum(map(size_bytes, messages))
+    if total > limits.message_bytes:
+        raise BadRequest(
+            f"message too large: {total} bytes, the limit is {limits.message_bytes}",
+            TOO_LARGE,
+            status=413,
+        )
+
+
+def size_bytes(message: Message) -> int:
+    """What a message counts towards the size limit (TM6): name, client id, data and extras."""
+    data = message.data
+    extras = message.extras
+    return (
+        _utf8_bytes(message.name)
+        + _utf8_bytes(message.client_id)
+        + (len(data) if isinstance(data, bytes) else _utf8_bytes(data))
+        # TM6d counts characters; the publisher's SDK does too, and must not be surprised.
+        + (0 if extras is None else len(json_text(extras, "extras", INVALID_EXTRAS)))
+    )
+
+
+def _utf8_bytes(text: str | None) -> int:
+    return 0 if text is None else len(text) if text.isascii() else len(text.encode())
+
+
+# -- one message ----------------------------------------------------------------------------------
+
+# Text fields: our name, error code, and the limit on their characters where the size formula has
+# none (a client id is bounded by the size of the whole).
+_TEXT_FIELDS = (
+    ("id", INVALID_ID, "id_chars"),
+    ("name", INVALID_NAME, "name_chars"),
+    ("encoding", INVALID_DATA, "encoding_chars"),
+    ("client_id", INVALID_CLIENT_ID, None),
+)
+
+
+def _checked(
+    message: Message, principal: Principal, channel: str, limits: PublishLimits
+) -> Message:
+    """The message with its payload in stored form, every field of it checked on its own."""
+    if message.connection_key is not None:
+        message = _on_behalf(message)
+    data, encoding = encode_payload(message.data, message.encoding)
+    if data is not message.data or encoding != message.encoding:
+        message = msgspec.structs.replace(message, data=data, encoding=encoding)
+    _check_texts(message, limits)
+    if message.extras is not None:
+        _check_extras(message.extras, principal, channel)
+    return message
+
+
+def _on_behalf(message: Message) -> Message:
+    """The message with the connection its key belongs to. Until connections exist, none does."""
+    raise BadRequest("connectionKey does not name a live connection", INVALID_CONNECTION_KEY)
+
+
+def _check_texts(message: Message, limits: PublishLimits) -> None:
+    if message.id == "":
+        raise BadRequest("id must not be empty", INVALID_ID)
+    for field, code, limit in _TEXT_FIELDS:
+        text = getattr(message, field)
+        if text is None:
+            continue
+        if not isinstance(text, str):
+            raise BadRequest(f"{field} must be a string, not {type(text).__name__}", code)
+        if limit and len(text) > getattr(limits, limit):
+            raise BadRequest(f"{field} exceeds {getattr(limits, limit)} characters", code)
+        _check_unicode(text, field, code)
+    if isinstance(message.data, str):
+        _check_unicode(message.data, "data", INVALID_DATA)
+
+
+def _check_unicode(text: str, field: str, code: int) -> None:
+    """Lone surrogates are legal in a Python string and in no format we write."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadRequest(f"{field} is not valid Unicode", code) from None
+
+
+def _identified(message: Message, principal: Principal, identified: bool) -> Message:
+    client_id = principal.identify(message.client_id)
+    if identified and client_id is None:
+        raise Unauthorized("this channel takes messages of identified clients only", UNIDENTIFIED)
+    if client_id == message.client_id:
+        return message
+    return msgspec.structs.replace(message, client_id=client_id)
+
+
+# -- extras ---------------------------------------------------------------------------------------
+
+# `delta` is missing on purpose: the broker sets it, and one from a client would make subscribers
+# patch a payload we never had.
+_EXTRAS = frozenset({"push", "headers", "ref", "ephemeral", "privileged", "ai"})
+
+
+def _check_extras(extras: Mapping[str, Any], principal: Principal, channel: str) -> None:
+    if not isinstance(extras, Mapping):
+        raise _bad_extras("must be an object")
+    for key in extras:
+        if key not in _EXTRAS:
+            raise _bad_extras(f"has an unknown key {str(key)[:64]!r}")
+    if not isinstance(extras.get("ephemeral"), bool | None):
+        raise _bad_extras("ephemeral must be true or false")
+    if extras.get("headers") is not None:
+        _check_headers(extras["headers"])
+    if extras.get("privileged") is not None:
+        principal.require("privileged-headers", channel)
+    _check_encodable(extras)
+
+
+def _check_headers(headers: object) -> None:
+    if not isinstance(headers, Mapping):
+        raise _bad_extras("headers must be an object")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str | int | float | None):
+            raise _bad_extras("headers must be a flat map of strings to scalars")
+
+
+def _check_encodable(extras: Mapping[str, Any]) -> None:
+    """Extras must leave as they came in either format: JSON has no bytes, MessagePack no 2**64."""
+    json_text(extras, "extras", INVALID_EXTRAS)
+    try:
+        msgspec.msgpack.encode(extras)
+    except (OverflowError, TypeError, UnicodeError):
+        raise _bad_extras("holds a value that MessagePack cannot represent") from None
+
+
+def _bad_extras(reason: str) -> BadRequest:
+    return BadRequest(f"extras {reason}", INVALID_EXTRAS)

@@ -1,0 +1,89 @@
+"""Publishing, decided where it is right: inside the transaction that appends.
+
+Every explicit message id is published at most once for as long as its record is kept. A publish in
+which any id was seen before is a repeat: it publishes nothing and is answered like the first, with
+the first serials, whatever its payload (reference 1.7.1); a differing payload only counts.
+"""
+
+import zlib
+from hashlib import blake2b
+
+import msgspec
+
+from broker.channels import channel_key
+from broker.events import ChannelCreated, Kind, MessagePublished
+from broker.message import Message
+from storage import Decision, OnTrim, Record, Rows, Stream, Table
+
+_SERIAL_BYTES = 8
+TABLE = "dedup"
+
+
+class Publish(msgspec.Struct, frozen=True):
+    """Validated messages for one channel. `keyed`: their ids are the publisher's own."""
+
+    app: str
+    channel: str
+    messages: tuple[Message, ...]
+    keyed: bool
+    kind: Kind = Kind.MESSAGES
+
+
+def decide(rows: Rows, command: Publish, ms: int) -> Decision:
+    """Decision.reply: whether a repeat's payload differs from the original's."""
+    stream = Stream(command.app, command.channel, command.kind)
+    if command.keyed:
+        repeat = _repeat(rows, stream, command)
+        if repeat is not None:
+            return repeat
+    events: list[tuple[Stream, object]] = [
+        (stream, MessagePublished(message, command.keyed)) for message in command.messages
+    ]
+    if rows.get("channels", channel_key(command.app, command.channel)) is None:
+        events.append((Stream(command.app, command.channel, Kind.CHANNEL), ChannelCreated()))
+    return Decision(events)
+
+
+def _repeat(rows: Rows, stream: Stream, command: Publish) -> Decision | None:
+    known = [rows.get(TABLE, dedup_key(stream, message)) for message in command.messages]
+    if not any(known):
+        return None
+    serials = tuple(row and int.from_bytes(row[:_SERIAL_BYTES], "big") for row in known)
+    differs = any(
+        row is None or row[_SERIAL_BYTES:] != payload_digest(message)
+        for row, message in zip(known, command.messages, strict=True)
+    )
+    return Decision(duplicate=serials, reply=differs)
+
+
+def dedup_key(stream: Stream, message: Message) -> bytes:
+    """By digest: ids are the users', of any length. One id space for all kinds of message."""
+    channel = channel_key(stream.app, stream.channel)
+    return channel + blake2b((message.id or "").encode(), digest_size=16).digest()
+
+
+def payload_digest(message: Message) -> bytes:
+    payload = (message.name, message.data, message.encoding, message.extras, message.client_id)
+    return zlib.crc32(msgspec.msgpack.encode(payload)).to_bytes(4, "big")
+
+
+class Dedup:
+    """The projection: explicit message id -> its serial and payload digest."""
+
+    name = TABLE
+    prefix = b"d"
+    kinds = frozenset({int(Kind.MESSAGES), int(Kind.EPHEMERAL)})
+    on_trim = OnTrim.DROP
+
+    def fold(self, table: Table, record: Record) -> None:
+        if record.event.keyed:
+            message = record.event.message
+            row = record.serial.to_bytes(_SERIAL_BYTES, "big") + payload_digest(message)
+            table.put(dedup_key(record.stream, message), row)
+
+    def unfold(self, table: Table, record: Record) -> None:
+        if record.event.keyed:
+            table.delete(dedup_key(record.stream, record.event.message))
+
+
+DECIDE = {Publish: decide}

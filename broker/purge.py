@@ -1,0 +1,101 @@
+"""Purging: taking what was published out of the log for good, because somebody asked.
+
+A purge is an event in the system log, carried out as paced maintenance and finished by another
+event; one that a crash interrupts goes on at the next start. What it removes is what lay before its
+request. A channel or an app is trimmed: the chain goes on from the snapshot, dedup forgets the ids
+(they may be published again), the channel stays known. A client's messages are redacted in place:
+chain and serials stay whole, bodies and dedup rows are gone, history passes over them.
+
+Bytes may stay in LMDB's free pages until `tidelog compact`. Backups made before a purge still hold
+what it removed.
+"""
+
+import msgspec
+
+from broker import channels, tenancy
+from broker.errors import BadRequest, NotFound
+from broker.events import Kind, PurgeCompleted, PurgeRequested
+from broker.tenancy import SYSTEM
+from storage import Cut, Decision, Log, OnTrim, Record, Rows, Stream, Table
+
+TABLE = "purges"
+_CHANNEL_KINDS = (Kind.MESSAGES, Kind.EPHEMERAL, Kind.PRESENCE, Kind.ATTACHMENTS, Kind.ANNOTATIONS)
+_CLIENT_KINDS = (Kind.MESSAGES, Kind.EPHEMERAL)
+
+
+class Purge(msgspec.Struct, frozen=True):
+    app: str
+    channel: str | None = None
+    client_id: str | None = None
+
+
+class CompletePurge(msgspec.Struct, frozen=True):
+    request: int
+
+
+def decide(rows: Rows, command: Purge, ms: int) -> Decision:
+    if command.channel is not None and command.client_id is not None:
+        raise BadRequest("purge a channel or a client, not both at once")
+    if command.channel and channels.channel(rows, command.app, command.channel) is None:
+        raise NotFound(f"app {command.app!r} has no channel {command.channel!r}")
+    if not command.channel and tenancy.app(rows, command.app) is None:
+        raise NotFound(f"there is no app {command.app!r}")
+    event = PurgeRequested(command.app, command.channel, command.client_id)
+    return Decision([(SYSTEM, event)])
+
+
+def complete(rows: Rows, command: CompletePurge, ms: int) -> Decision:
+    return Decision([(SYSTEM, PurgeCompleted(command.request))])
+
+
+class Purges:
+    """The projection: purges that were requested and are not completed."""
+
+    name = TABLE
+    prefix = b"p"
+    kinds = frozenset({int(Kind.SYSTEM)})
+    on_trim = OnTrim.KEEP
+
+    def fold(self, table: Table, record: Record) -> None:
+        match record.event:
+            case PurgeRequested():
+                row = msgspec.msgpack.encode(record.event)
+                table.put(record.serial.to_bytes(8, "big"), row)
+            case PurgeCompleted(request):
+                table.delete(request.to_bytes(8, "big"))
+
+    def unfold(self, table: Table, record: Record) -> None:
+        raise AssertionError("the system log is never trimmed")
+
+
+def pending(rows: Rows) -> list[tuple[int, PurgeRequested]]:
+    """Purges to carry out: (serial of the request, request)."""
+    decode = msgspec.msgpack.Decoder(PurgeRequested).decode
+    return [(int.from_bytes(key, "big"), decode(row)) for key, row in rows.scan(TABLE)]
+
+
+async def carry_out(log: Log, serial: int, request: PurgeRequested) -> None:
+    """Remove what `request` names and lies before it, then say so in the log. May be repeated."""
+    names = (
+        [request.channel]
+        if request.channel
+        else await log.query(
+            lambda rows: [info.name for info in channels.channels(rows, request.app)]
+        )
+    )
+    for name in names:
+        if request.client_id is None:
+            streams = [Stream(request.app, name, kind) for kind in _CHANNEL_KINDS]
+            await log.trim([Cut(stream, serial) for stream in streams])
+        else:
+            await _redact_client(log, request, name, serial)
+    await log.submit(CompletePurge(serial), app=request.app)
+
+
+async def _redact_client(log: Log, request: PurgeRequested, channel: str, serial: int) -> None:
+    for kind in _CLIENT_KINDS:
+        stream = Stream(request.app, channel, kind)
+        await log.redact(stream, serial, lambda event: event.message.client_id == request.client_id)
+
+
+DECIDE = {Purge: decide, CompletePurge: complete}

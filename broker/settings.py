@@ -1,0 +1,30 @@
+"""The settings of a broker: limits and defaults of this layer, each with unit and help."""
+
+from dataclasses import dataclass, field
+
+from storage import LogSettings, setting
+
+HOUR_MS = 3_600_000
+FOREVER = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerSettings:
+    message_bytes_max: int = setting(65_536, "bytes", "size of one publish, all messages together")
+    publish_messages_max: int = setting(1_000, "messages", "messages in one publish")
+    history_limit_max: int = setting(1_000, "messages", "largest page of history")
+    message_retention_ms: int = setting(
+        72 * HOUR_MS, "ms", "how long messages and presence events are kept; 0 is forever"
+    )
+    ephemeral_retention_ms: int = setting(120_000, "ms", "how long ephemeral messages are kept")
+    attachment_retention_ms: int = setting(
+        HOUR_MS, "ms", "how long attach and detach events are kept"
+    )
+    sweep_interval_ms: int = setting(60_000, "ms", "how often old records are looked for")
+    subscription_messages_max: int = setting(
+        1_000, "messages", "messages queued for one in-process subscriber before it reads from disk"
+    )
+    rewind_messages_max: int = setting(
+        1_000, "messages", "largest rewind of an in-process subscriber"
+    )
+    log: LogSettings = field(default_factory=LogSettings)

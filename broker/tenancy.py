@@ -1,0 +1,160 @@
+"""Apps, keys and namespaces as they stand: the fold of the system log, and its look-ups.
+
+The system log is never trimmed, so what an operator ever did can be read back. A revoked key keeps
+its row, so that its id is not given out again and its holder is told why (40131).
+"""
+
+from functools import lru_cache
+
+import msgspec
+
+from broker import capability
+from broker.channel_name import namespace as namespace_of
+from broker.credentials import Key
+from broker.events import (
+    AppCreated,
+    AppDeleted,
+    KeyCreated,
+    KeyRevoked,
+    Kind,
+    LogCreated,
+    NamespaceRemoved,
+    NamespaceSet,
+)
+from storage import OnTrim, Record, Rows, Stream, Table
+from storage.serial import ms_of
+
+SYSTEM = Stream("", "", Kind.SYSTEM)
+TABLE = "tenancy"
+_SERIES = b"s"
+_APP, _KEY, _NAMESPACE = b"a", b"k", b"n"
+
+
+class App(msgspec.Struct, frozen=True, omit_defaults=True):
+    id: str
+    created_ms: int
+    name: str = ""
+
+
+class NamespaceRules(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What holds for the channels of a namespace (reference 5). None: the broker's default.
+
+    retention_ms: 0 keeps messages for ever. messages_max, bytes_max: bounds of one channel.
+    """
+
+    persisted: bool = False
+    identified: bool = False
+    push_enabled: bool = False
+    mutable_messages: bool = False
+    retention_ms: int | None = None
+    messages_max: int | None = None
+    bytes_max: int | None = None
+
+
+NO_RULES = NamespaceRules()
+
+
+class _KeyRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    created: KeyCreated
+    revoked: bool = False
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_read_app = msgspec.msgpack.Decoder(App).decode
+_read_key = msgspec.msgpack.Decoder(_KeyRow).decode
+_read_rules = msgspec.msgpack.Decoder(NamespaceRules).decode
+
+
+def _row(table: bytes, *names: str) -> bytes:
+    return table + "\0".join(names).encode()
+
+
+class Tenancy:
+    """The projection: one row per app, key and namespace."""
+
+    name = TABLE
+    prefix = b"t"
+    kinds = frozenset({int(Kind.SYSTEM)})
+    on_trim = OnTrim.KEEP
+
+    def fold(self, table: Table, record: Record) -> None:
+        match record.event:
+            case LogCreated(series):
+                table.put(_SERIES, series.encode())
+            case AppCreated(app, name):
+                table.put(_row(_APP, app), _encode(App(app, ms_of(record.serial), name)))
+            case AppDeleted(app):
+                _delete_app(table, app)
+            case KeyCreated(app, key):
+                table.put(_row(_KEY, app, key), _encode(_KeyRow(record.event)))
+            case KeyRevoked(app, key):
+                row = _read_key(table.get(_row(_KEY, app, key)) or b"")
+                table.put(_row(_KEY, app, key), _encode(_KeyRow(row.created, revoked=True)))
+            case NamespaceSet(app, namespace, rules):
+                table.put(_row(_NAMESPACE, app, namespace), _encode(rules))
+            case NamespaceRemoved(app, namespace):
+                table.delete(_row(_NAMESPACE, app, namespace))
+
+    def unfold(self, table: Table, record: Record) -> None:
+        raise AssertionError("the system log is never trimmed")
+
+
+def _delete_app(table: Table, app: str) -> None:
+    for kind in (_KEY, _NAMESPACE):
+        for key, _ in list(table.scan(_row(kind, app, ""))):
+            table.delete(key)
+    table.delete(_row(_APP, app))
+
+
+def series(rows: Rows) -> str | None:
+    """The series that this log's serials carry; None before its first event."""
+    value = rows.get(TABLE, _SERIES)
+    return value.decode() if value else None
+
+
+def app(rows: Rows, app_id: str) -> App | None:
+    value = rows.get(TABLE, _row(_APP, app_id))
+    return _read_app(value) if value else None
+
+
+def apps(rows: Rows) -> list[App]:
+    """Every app, oldest first."""
+    found = [_read_app(value) for _, value in rows.scan(TABLE, _APP)]
+    return sorted(found, key=lambda item: item.created_ms)
+
+
+def key(rows: Rows, app_id: str, key_id: str) -> Key | None:
+    """A key of an app, revoked ones too."""
+    value = rows.get(TABLE, _row(_KEY, app_id, key_id))
+    return _key(value) if value else None
+
+
+def keys(rows: Rows, app_id: str) -> list[Key]:
+    return [_key(value) for _, value in rows.scan(TABLE, _row(_KEY, app_id, ""))]
+
+
+@lru_cache(maxsize=4_096)
+def _key(value: bytes) -> Key:
+    """Cached by the row's bytes: a key's capability is compiled once, and never stale."""
+    row = _read_key(value)
+    created = row.created
+    return Key(
+        app_id=created.app,
+        key_id=created.key,
+        secret=created.secret,
+        capability=capability.parse(created.capability),
+        revocable_tokens=created.revocable_tokens,
+        revoked=row.revoked,
+    )
+
+
+def rules(rows: Rows, app_id: str, channel: str) -> NamespaceRules:
+    """What holds for a channel: the rules of its namespace."""
+    value = rows.get(TABLE, _row(_NAMESPACE, app_id, namespace_of(channel)))
+    return _read_rules(value) if value else NO_RULES
+
+
+def namespaces(rows: Rows, app_id: str) -> dict[str, NamespaceRules]:
+    prefix = _row(_NAMESPACE, app_id, "")
+    found = rows.scan(TABLE, prefix)
+    return {row[len(prefix) :].decode(): _read_rules(value) for row, value in found}

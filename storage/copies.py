@@ -1,0 +1,129 @@
+"""Whole copies of a log: back up a live one, restore one, give space back.
+
+A backup is one consistent transaction, copied without its free pages while the broker goes on, with
+a manifest that says what it holds. `fingerprint` hashes records, snapshots and projections, so that
+a restored log can be shown to be the same. A purge does not reach into backups made before it.
+"""
+
+import json
+import os
+import shutil
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+from storage.engine import DATA_FILE, FORMAT, Engine, Reader, lock_directory
+from storage.errors import StorageError
+from storage.opening import position_of, probe
+from storage.settings import LogSettings
+from storage.sidefile import NAME as SIDE_FILE
+
+MANIFEST = "manifest.json"
+_LAST_KEY = b"\xff" * 600
+
+
+class Manifest(NamedTuple):
+    """What a backup holds. `position`: its last serial; `fingerprint`: hash of its contents."""
+
+    format: int
+    position: int
+    records: int
+    fingerprint: str
+
+
+def fingerprint(reader: Reader) -> str:
+    """A hash over every record, snapshot and projection row: equal logs, equal hash."""
+    digest = blake2b(digest_size=16)
+    for table in ("log", "index", "snapshots", reader.rows_table):
+        for key, value in reader.walk(table, b"", _LAST_KEY):
+            digest.update(len(key).to_bytes(2, "big") + key + len(value).to_bytes(4, "big") + value)
+        digest.update(b"\0\0")
+    return digest.hexdigest()
+
+
+def backup(source: Path, target: Path, settings: LogSettings) -> Manifest:
+    """Copy a log, in use or not, into the new directory `target`. Blocks."""
+    if target.exists() and any(target.iterdir()):
+        raise StorageError(f"{target} is not empty: a backup needs a directory of its own")
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = Engine(source, settings)
+    try:
+        engine.copy(target)
+    finally:
+        engine.close()
+    os.chmod(target / DATA_FILE, 0o600)  # noqa: PTH101 - LMDB made it with the umask
+    _sync(target / DATA_FILE)
+    manifest = describe(target, settings)
+    (target / MANIFEST).write_text(json.dumps(manifest._asdict(), indent=2) + "\n")
+    _sync(target)
+    return manifest
+
+
+def describe(path: Path, settings: LogSettings) -> Manifest:
+    """What the log in a directory holds. Reads all of it."""
+    engine = Engine(path, settings)
+    try:
+        with engine.read() as reader:
+            records = reader.entries("log")
+            return Manifest(FORMAT, position_of(reader), records, fingerprint(reader))
+    finally:
+        engine.close()
+
+
+def restore(source: Path, target: Path, settings: LogSettings) -> Manifest:
+    """Put a backup in place as a data directory. Refuses a damaged backup, and a target that holds
+    anything. Blocks."""
+    if not (source / MANIFEST).exists():
+        raise StorageError(f"{source} is not a backup: it has no {MANIFEST}")
+    if target.exists() and any(target.iterdir()):
+        raise StorageError(f"{target} is not empty: move it away first")
+    promised = Manifest(**json.loads((source / MANIFEST).read_text()))
+    staging = target.with_name(target.name + ".restoring")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(mode=0o700, parents=True)
+    shutil.copyfile(source / DATA_FILE, staging / DATA_FILE)
+    probe(staging, settings, thorough=True)
+    found = describe(staging, settings)
+    if found != promised:
+        raise StorageError(f"the backup does not hold what its manifest says: {found}")
+    os.chmod(staging / DATA_FILE, 0o600)  # noqa: PTH101 - no follow_symlinks=False on Linux
+    _sync(staging / DATA_FILE)
+    if target.exists():
+        target.rmdir()
+    staging.rename(target)
+    _sync(target.parent)
+    return found
+
+
+def compact(path: Path, settings: LogSettings) -> tuple[int, int]:
+    """Rewrite a log that no process uses without its free pages, which may hold trimmed or purged
+    bytes. Returns its size in bytes before and after. Blocks."""
+    lock = lock_directory(path)
+    try:
+        before = (path / DATA_FILE).stat().st_size
+        fresh = path / "compacting"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700)
+        engine = Engine(path, settings)
+        try:
+            engine.copy(fresh)
+        finally:
+            engine.close()
+        probe(fresh, settings, thorough=True)
+        _sync(fresh / DATA_FILE)
+        # Without its side file the log is only checked less; with an old one it would be refused.
+        (path / SIDE_FILE).unlink(missing_ok=True)
+        (fresh / DATA_FILE).rename(path / DATA_FILE)
+        shutil.rmtree(fresh)
+        _sync(path)
+        return before, (path / DATA_FILE).stat().st_size
+    finally:
+        os.close(lock)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

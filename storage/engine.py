@@ -1,0 +1,268 @@
+"""LMDB, in one place: environments, transactions, tables, and what its errors mean.
+
+Default flags only. The map is reserved once and never resized while open (a resize under a reader
+kills the process). A data directory has one writing process: a lock file held with flock for as
+long as the engine is open says so before LMDB is touched; readers need no lock.
+
+Fault model: a failed commit is either `LogFull` (no room, nothing written, try again later) or
+`LogFailed` (an I/O error; final). LMDB turns a short write on a full disk into EIO, so EIO counts
+as a full disk only if the disk is full. A failed meta write makes LMDB refuse even reads until
+`reopen_readonly`. Flipped bits come back without an error: records and rows carry checksums.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Condition
+
+import lmdb
+
+from storage.errors import Damaged, FormatError, LogClosed, LogFailed, LogFull, LogLocked
+from storage.settings import LogSettings
+
+FORMAT = 1
+DATA_FILE = "data.mdb"
+_LOCK_FILE = "writer.lock"
+ROWS = ("rows.0", "rows.1")
+_TABLES = ("log", "index", "snapshots", "meta", *ROWS)
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_ROOM_BYTES = 1 << 20
+
+
+class Reader:
+    """One read transaction. `steps` counts cursor moves, so tests can hold a page to its cost."""
+
+    def __init__(self, engine: "Engine", txn: lmdb.Transaction) -> None:
+        self._engine = engine
+        self.txn = txn
+        self.steps = 0
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        value: bytes | None = self.txn.get(key, db=self._engine.handle(table))
+        return value
+
+    def walk(
+        self, table: str, start: bytes, stop: bytes, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Entries with start <= key < stop, in key order or against it."""
+        with self.txn.cursor(self._engine.handle(table)) as cursor:
+            if reverse:
+                found = cursor.prev() if cursor.set_range(stop) else cursor.last()
+            else:
+                found = cursor.set_range(start)
+            self.steps += 1
+            while found:
+                key, value = cursor.item()
+                if key < start or key >= stop:
+                    return
+                yield key, value
+                found = cursor.prev() if reverse else cursor.next()
+                self.steps += 1
+
+    def entries(self, table: str) -> int:
+        return int(self.txn.stat(self._engine.handle(table))["entries"])
+
+    def ends(self, table: str) -> tuple[bytes, bytes] | None:
+        """The first and the last key of a table, None when it is empty."""
+        with self.txn.cursor(self._engine.handle(table)) as cursor:
+            if not cursor.first():
+                return None
+            first = cursor.key()
+            cursor.last()
+            return first, cursor.key()
+
+    @property
+    def rows_table(self) -> str:
+        """Which of the two row tables this transaction's projections are in (see rebuild)."""
+        return ROWS[int(self.get("meta", b"rows") or b"0")]
+
+    @property
+    def id(self) -> int:
+        return int(self.txn.id())
+
+
+class Writer(Reader):
+    """One write transaction; only ever used on the writer thread."""
+
+    def put(self, table: str, key: bytes, value: bytes) -> None:
+        self.txn.put(key, value, db=self._engine.handle(table))
+
+    def put_many(self, table: str, items: list[tuple[bytes, bytes]], append: bool = False) -> None:
+        with self.txn.cursor(self._engine.handle(table)) as cursor:
+            written = cursor.putmulti(items, append=append)
+        assert written == (len(items), len(items)), f"{table}: {written} of {len(items)} written"
+
+    def delete(self, table: str, key: bytes) -> None:
+        self.txn.delete(key, db=self._engine.handle(table))
+
+    def clear(self, table: str) -> None:
+        self.txn.drop(self._engine.handle(table), delete=False)
+
+    def use_rows(self, table: str) -> None:
+        """From this commit on the projections are in `table`."""
+        self.put("meta", b"rows", b"%d" % ROWS.index(table))
+
+    def used_bytes(self) -> int:
+        """What live pages take, free pages not counted."""
+        return self._engine.used_bytes(self.txn)
+
+
+class Engine:
+    """An open LMDB environment with this log's tables."""
+
+    def __init__(
+        self,
+        path: Path,
+        settings: LogSettings,
+        *,
+        lock: int | None = None,
+        sync: bool = True,
+        metasync: bool = True,
+    ) -> None:
+        """`lock` is `lock_directory`'s; without it the engine only reads, beside any writer.
+        `sync` and `metasync` exist so that tests can prove that they matter."""
+        self.path = path
+        self._settings = settings
+        self._options = {"sync": sync, "metasync": metasync}
+        self._readonly = lock is None
+        self._users = 0
+        self._closed = False
+        self._idle = Condition()
+        self._lock = lock
+        self._open()
+
+    def _open(self) -> None:
+        with map_errors(self.path):
+            self._env = lmdb.open(
+                str(self.path),
+                map_size=self._settings.map_bytes,
+                max_dbs=len(_TABLES),
+                max_readers=self._settings.readers_max,
+                readonly=self._readonly,
+                mode=0o600,
+                readahead=False,
+                **self._options,
+            )
+            self._handles = {}
+            if not self._readonly:
+                self._env.reader_check()
+            self._check_format()
+            for table in _TABLES:
+                handle = self._env.open_db(table.encode(), create=not self._readonly)
+                self._handles[table] = handle
+
+    def handle(self, table: str) -> object:
+        return self._handles[table]
+
+    def _check_format(self) -> None:
+        meta = self._env.open_db(b"meta", create=not self._readonly)
+        with self._env.begin(write=not self._readonly, db=meta) as txn:
+            found = txn.get(b"format")
+            if found is None and not self._readonly:
+                txn.put(b"format", b"%d" % FORMAT)
+                return
+        if found is None or not found.isdigit():
+            raise FormatError(f"{self.path} is not a Tidelog data directory")
+        if int(found) > FORMAT:
+            raise FormatError(
+                f"{self.path} has format {int(found)}, this version reads up to {FORMAT}: "
+                "use the version of Tidelog that wrote it, or a newer one"
+            )
+
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        """A read transaction. Never hold one across an await."""
+        with self._idle:
+            self._idle.wait_for(lambda: self._env is not None or self._closed)
+            if self._closed:
+                raise LogClosed("the log is closed")
+            self._users += 1
+        try:
+            with map_errors(self.path), self._env.begin() as txn:
+                yield Reader(self, txn)
+        finally:
+            with self._idle:
+                self._users -= 1
+                self._idle.notify_all()
+
+    @contextmanager
+    def write(self) -> Iterator[Writer]:
+        """A write transaction: commits (and syncs) at the end, aborts on any exception."""
+        with map_errors(self.path), self._env.begin(write=True) as txn:
+            yield Writer(self, txn)
+
+    def used_bytes(self, txn: lmdb.Transaction) -> int:
+        stats = [txn.stat(handle) for handle in self._handles.values()]
+        pages = sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
+        return int(pages * stats[0]["psize"])
+
+    def committed(self) -> int:
+        """The id of the last committed transaction."""
+        return int(self._env.info()["last_txnid"])
+
+    def copy(self, target: Path) -> None:
+        """A consistent, compacted copy of the live environment."""
+        with map_errors(self.path):
+            self._env.copy(str(target), compact=True)
+
+    def reopen_readonly(self) -> None:
+        """After a failed commit: LMDB may refuse every transaction until the file is reopened."""
+        with self._idle:
+            env, self._env = self._env, None
+            self._idle.wait_for(lambda: self._users == 0)
+            env.close()
+            self._readonly = True
+            self._open()
+            self._idle.notify_all()
+
+    def close(self) -> None:
+        with self._idle:
+            self._closed = True
+            self._idle.notify_all()
+            self._idle.wait_for(lambda: self._users == 0)
+            env, self._env = self._env, None
+        if env is not None:
+            env.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def lock_directory(path: Path) -> int:
+    """Become the one writing process of a data directory, creating it if need be; closing the
+    returned file descriptor ends that. Raises LogLocked."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise LogLocked(f"{path} is open in another process") from None
+    return handle
+
+
+def free_disk_bytes(path: Path) -> tuple[int, int]:
+    """(free to us, size) of the file system that holds `path`."""
+    stat = os.statvfs(path)
+    return stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize
+
+
+@contextmanager
+def map_errors(path: Path) -> Iterator[None]:
+    """Say what an LMDB error means for the log."""
+    try:
+        yield
+    except lmdb.MapFullError:
+        raise LogFull("the reserved map is full: raise map_bytes") from None
+    except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError) as error:
+        raise Damaged(f"{path}: {error}") from error
+    except lmdb.VersionMismatchError as error:
+        raise FormatError(f"{path} was written by another LMDB format: {error}") from error
+    except lmdb.Error as error:
+        code = getattr(error, "code", None)
+        if code in _NO_ROOM or (code == errno.EIO and free_disk_bytes(path)[0] < _NO_ROOM_BYTES):
+            raise LogFull(f"no room on the disk that holds {path}") from error
+        raise LogFailed(f"{path}: {error}") from error

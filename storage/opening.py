@@ -1,0 +1,104 @@
+"""Opening a data directory without trusting it.
+
+Before LMDB maps the file in this process, a child process checks it: all of the structure for a
+small log, the ends for a large one (`verify` does the rest at leisure). Whatever a damaged page
+makes LMDB do, it happens in the child. Then the side file is held against what LMDB found: a log
+that is behind it has lost commits that were acknowledged, and is refused unless the caller accepts
+the loss.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from storage.engine import DATA_FILE, Engine, Reader, lock_directory
+from storage.errors import Damaged, FormatError, LogBehind
+from storage.record import unpack
+from storage.settings import LogSettings
+from storage.sidefile import Note, meta_crc, read_note
+
+_PROBE_TIMEOUT_S = 600
+_FORMAT_EXIT = 3
+
+
+def open_engine(
+    path: Path,
+    settings: LogSettings,
+    accept_loss: bool,
+    *,
+    sync: bool = True,
+    metasync: bool = True,
+) -> Engine:
+    """The writing engine of a data directory. Raises as `open_log` says. Blocks."""
+    lock = lock_directory(path)
+    try:
+        note = read_note(path)
+        if (path / DATA_FILE).exists():
+            probe(path, settings)
+        engine = Engine(path, settings, lock=lock, sync=sync, metasync=metasync)
+    except BaseException:
+        os.close(lock)
+        raise
+    try:
+        if note is not None:
+            _compare(engine, note, accept_loss)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+def probe(path: Path, settings: LogSettings, *, thorough: bool = False) -> None:
+    """Check a data file in a child process. Raises Damaged or FormatError with what it found."""
+    whole = thorough or (path / DATA_FILE).stat().st_size <= settings.check_bytes_max
+    command = [sys.executable, "-m", "storage.probe", str(path), "whole" if whole else "ends"]
+    root = str(Path(__file__).parent.parent)
+    environment = {**os.environ, "PYTHONPATH": root}
+    child = subprocess.run(  # noqa: S603 - our own module on our own path
+        command,
+        capture_output=True,
+        text=True,
+        timeout=_PROBE_TIMEOUT_S,
+        env=environment,
+        check=False,
+    )
+    if child.returncode == 0:
+        return
+    found = child.stdout.strip() or f"reading it ended the process ({child.returncode})"
+    if child.returncode == _FORMAT_EXIT:
+        raise FormatError(found)
+    raise Damaged(f"{path}: {found}")
+
+
+def position_of(reader: Reader) -> int:
+    """The last serial that the log ever assigned, trimmed or not."""
+    ends = reader.ends("log")
+    kept = int.from_bytes(ends[1], "big") if ends else 0
+    trimmed = int(reader.get("meta", b"last") or b"0")
+    return max(kept, trimmed)
+
+
+def _compare(engine: Engine, note: Note, accept_loss: bool) -> None:
+    with engine.read() as reader:
+        committed, position = reader.id, position_of(reader)
+        value = reader.get("log", note.serial.to_bytes(8, "big"))
+    if note.txn == committed:
+        _check_meta(engine, note)
+    behind = committed < note.txn or position < note.serial
+    replaced = value is not None and unpack(note.serial, value, bytes).link.hash != note.hash
+    if (behind or replaced) and not accept_loss:
+        raise LogBehind(
+            f"{engine.path} ends at serial {position} (transaction {committed}), but serial "
+            f"{note.serial} (transaction {note.txn}) was acknowledged: restore a backup, or accept "
+            "the loss of what is missing"
+        )
+
+
+def _check_meta(engine: Engine, note: Note) -> None:
+    data = os.open(engine.path / DATA_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if meta_crc(data, note.txn) != note.meta_crc:
+            raise Damaged(f"{engine.path}: the meta page of the last commit is damaged")
+    finally:
+        os.close(data)

@@ -1,0 +1,142 @@
+"""The bytes of a record, of a sealed row, and of the keys that find them.
+
+A record lies in the log table under its serial (its position), and an empty entry
+(stream key, serial) in the index table finds it. Measured in bench/RESULTS.md: at 10,000 channels
+this writes a third less than records under their stream key and references under the position.
+
+    version 1 | flags 1 | crc32 4 | previous hash 16 | sequence 8 | total bytes 8 | body
+
+The CRC covers the serial and everything behind it, so a damaged or misplaced record never decodes.
+The hash of a record covers all its bytes; the next record of the same stream carries it, and the
+sequence counts the records of the stream, so a missing one shows. `total` sums the record sizes of
+the stream: retention by count and by bytes needs no counter row. A redacted record has lost its
+body for good and keeps its hash in the body's place, so that the chain stays whole.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import msgpack
+
+from storage.errors import Damaged, FormatError
+
+RECORD_VERSION = 1
+REDACTED = 1
+HASH_BYTES = 16
+GENESIS = bytes(HASH_BYTES)
+_HEADER = struct.Struct(">BBI16sQQ")
+_CHECKED_FROM = 6
+_CRC = struct.Struct(">I")
+
+Encode = Callable[[Any], bytes]
+Decode = Callable[[bytes], Any]
+
+
+class Stream(NamedTuple):
+    """One append-only sequence: a kind of event of one channel of one app.
+
+    `channel` is "" for an app's own streams, `app` is "" for the system's.
+    """
+
+    app: str
+    channel: str
+    kind: int
+
+
+class Link(NamedTuple):
+    """Where a stream's chain stands after one of its records."""
+
+    serial: int
+    hash: bytes
+    sequence: int
+    total: int
+
+
+NO_LINK = Link(0, GENESIS, 0, 0)
+
+
+class Record(NamedTuple):
+    """A stored event. `event` is None when the record was redacted."""
+
+    serial: int
+    stream: Stream
+    event: Any
+    link: Link
+    previous: bytes
+
+    @property
+    def redacted(self) -> bool:
+        return self.event is None
+
+
+@lru_cache(maxsize=65_536)
+def stream_key(stream: Stream) -> bytes:
+    """17 bytes: a digest of the user's names, then the kind. Streams of a channel are neighbours."""
+    name = f"{stream.app}\0{stream.channel}".encode()
+    return blake2b(name, digest_size=16).digest() + bytes((stream.kind,))
+
+
+def serial_key(serial: int) -> bytes:
+    return serial.to_bytes(8, "big")
+
+
+def pack(stream: Stream, serial: int, previous: Link, body: bytes) -> tuple[bytes, Link]:
+    """The bytes of a record and the link that it ends."""
+    payload: bytes = msgpack.packb((*stream, body))
+    total = previous.total + _HEADER.size + len(payload)
+    return _seal(0, serial, previous.hash, previous.sequence + 1, total, payload)
+
+
+def _seal(
+    flags: int, serial: int, previous: bytes, sequence: int, total: int, payload: bytes
+) -> tuple[bytes, Link]:
+    raw = _HEADER.pack(RECORD_VERSION, flags, 0, previous, sequence, total) + payload
+    crc = zlib.crc32(raw, serial & 0xFFFFFFFF) ^ serial >> 32
+    value = raw[:2] + _CRC.pack(crc) + raw[_CHECKED_FROM:]
+    return value, Link(serial, _hash(serial, value), sequence, total)
+
+
+def _hash(serial: int, value: bytes) -> bytes:
+    return blake2b(value, digest_size=HASH_BYTES, salt=serial_key(serial)).digest()
+
+
+def unpack(serial: int, value: bytes, decode: Decode) -> Record:
+    """Raises Damaged when the bytes are not those that were written, FormatError for a newer
+    version."""
+    if len(value) < _HEADER.size:
+        raise Damaged(f"record {serial} is cut short")
+    version, flags, crc, previous, sequence, total = _HEADER.unpack_from(value)
+    blank = value[:2] + bytes(4) + value[_CHECKED_FROM:]
+    if crc != zlib.crc32(blank, serial & 0xFFFFFFFF) ^ serial >> 32:
+        raise Damaged(f"record {serial} does not match its checksum")
+    if version > RECORD_VERSION:
+        raise FormatError(f"record {serial} has version {version}, newer than {RECORD_VERSION}")
+    app, channel, kind, body = msgpack.unpackb(value[_HEADER.size :])
+    stream = Stream(app, channel, kind)
+    if flags & REDACTED:
+        return Record(serial, stream, None, Link(serial, body, sequence, total), previous)
+    link = Link(serial, _hash(serial, value), sequence, total)
+    return Record(serial, stream, decode(body), link, previous)
+
+
+def redact(record: Record) -> bytes:
+    """The bytes that replace a record: everything of it but what the publisher sent."""
+    payload: bytes = msgpack.packb((*record.stream, record.link.hash))
+    link = record.link
+    return _seal(REDACTED, record.serial, record.previous, link.sequence, link.total, payload)[0]
+
+
+def seal_row(key: bytes, value: bytes) -> bytes:
+    """A row with a checksum over its key and value: LMDB returns flipped bits without an error."""
+    return _CRC.pack(zlib.crc32(value, zlib.crc32(key))) + value
+
+
+def open_row(key: bytes, sealed: bytes) -> bytes:
+    value = sealed[4:]
+    if sealed[:4] != _CRC.pack(zlib.crc32(value, zlib.crc32(key))):
+        raise Damaged(f"row {key.hex()} does not match its checksum")
+    return value
