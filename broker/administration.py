@@ -21,6 +21,7 @@ from broker.events import (
 )
 from broker.tenancy import SYSTEM, NamespaceRules
 from storage import Decision, Rows
+from storage.projection import Decide
 
 ID_CHARS_MAX = 64
 NAMESPACE_CHARS_MAX = 128
@@ -163,7 +164,7 @@ def check_namespace(name: str) -> None:
         )
 
 
-DECIDE = {
+DECIDE: dict[type, Decide] = {
     CreateLog: create_log,
     CreateApp: create_app,
     DeleteApp: delete_app,

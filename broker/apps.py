@@ -4,7 +4,7 @@ credentials are checked against.
 Look-ups read the projection, so what a command created is there when the command has returned.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -40,7 +40,7 @@ class Apps:
         with self._rows() as rows:
             return tenancy.app(rows, app_id) is not None
 
-    def keys(self, app: str) -> "list[Key]":
+    def keys(self, app: str) -> Sequence[Key]:
         with self._rows() as rows:
             return tenancy.keys(rows, app)
 

@@ -140,8 +140,8 @@ class Broker:
     async def purge(
         self, app: str, *, channel: str | None = None, client_id: str | None = None
     ) -> None:
-        """Remove what was stored of an app, one of its channels, or one of its clients; returns when
-        it is gone from the log (see broker.purge)."""
+        """Remove what was stored of an app, of one of its channels, or of one of its clients.
+        Returns when it is gone from the log (see broker.purge)."""
         outcome = await self.submit(purge.Purge(app, channel, client_id), app=app)
         await self._purge_pending(outcome.serials[0])
 

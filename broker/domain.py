@@ -7,8 +7,9 @@ from broker.publishing import Dedup
 from broker.purge import Purges
 from broker.tenancy import Tenancy
 from storage import Domain
+from storage.projection import Decide
 
 
 def broker_domain() -> Domain:
-    decide = {**administration.DECIDE, **publishing.DECIDE, **purge.DECIDE}
+    decide: dict[type, Decide] = {**administration.DECIDE, **publishing.DECIDE, **purge.DECIDE}
     return Domain(decide, (Tenancy(), Channels(), Dedup(), Purges()), encode, decode)

@@ -1,8 +1,8 @@
 """The hub: one task that tails the log and hands each channel's messages to its subscribers.
 
-Subscribers never await each other. Each has a bounded queue; one that overflows loses its queue, not
-its messages: it reads them from the log until it has caught up (design.md 4). Positions make the
-two paths meet: a record at or behind a subscription's position is passed over, so there is no
+Subscribers never await each other. Each has a bounded queue; one that overflows loses its queue,
+not its messages: it reads them from the log until it has caught up (design.md 4). Positions make
+the two paths meet: a record at or behind a subscription's position is passed over, so there is no
 duplicate, and what was dropped is read again, so there is no hole.
 """
 

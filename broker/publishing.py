@@ -14,6 +14,7 @@ from broker.channels import channel_key
 from broker.events import ChannelCreated, Kind, MessagePublished
 from broker.message import Message
 from storage import Decision, OnTrim, Record, Rows, Stream, Table
+from storage.projection import Decide
 
 _SERIAL_BYTES = 8
 TABLE = "dedup"
@@ -48,7 +49,9 @@ def _repeat(rows: Rows, stream: Stream, command: Publish) -> Decision | None:
     known = [rows.get(TABLE, dedup_key(stream, message)) for message in command.messages]
     if not any(known):
         return None
-    serials = tuple(row and int.from_bytes(row[:_SERIAL_BYTES], "big") for row in known)
+    serials = tuple(
+        None if row is None else int.from_bytes(row[:_SERIAL_BYTES], "big") for row in known
+    )
     differs = any(
         row is None or row[_SERIAL_BYTES:] != payload_digest(message)
         for row, message in zip(known, command.messages, strict=True)
@@ -86,4 +89,4 @@ class Dedup:
             table.delete(dedup_key(record.stream, record.event.message))
 
 
-DECIDE = {Publish: decide}
+DECIDE: dict[type, Decide] = {Publish: decide}

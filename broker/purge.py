@@ -17,6 +17,7 @@ from broker.errors import BadRequest, NotFound
 from broker.events import Kind, PurgeCompleted, PurgeRequested
 from broker.tenancy import SYSTEM
 from storage import Cut, Decision, Log, OnTrim, Record, Rows, Stream, Table
+from storage.projection import Decide
 
 TABLE = "purges"
 _CHANNEL_KINDS = (Kind.MESSAGES, Kind.EPHEMERAL, Kind.PRESENCE, Kind.ATTACHMENTS, Kind.ANNOTATIONS)
@@ -98,4 +99,4 @@ async def _redact_client(log: Log, request: PurgeRequested, channel: str, serial
         await log.redact(stream, serial, lambda event: event.message.client_id == request.client_id)
 
 
-DECIDE = {Purge: decide, CompletePurge: complete}
+DECIDE: dict[type, Decide] = {Purge: decide, CompletePurge: complete}

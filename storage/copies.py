@@ -12,7 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from storage.engine import DATA_FILE, FORMAT, Engine, Reader, lock_directory
+from storage.engine import DATA_FILE, FORMAT, Engine, Reader, lock_directory, sync_path
 from storage.errors import StorageError
 from storage.opening import position_of, probe
 from storage.settings import LogSettings
@@ -52,10 +52,10 @@ def backup(source: Path, target: Path, settings: LogSettings) -> Manifest:
     finally:
         engine.close()
     os.chmod(target / DATA_FILE, 0o600)  # noqa: PTH101 - LMDB made it with the umask
-    _sync(target / DATA_FILE)
+    sync_path(target / DATA_FILE)
     manifest = describe(target, settings)
     (target / MANIFEST).write_text(json.dumps(manifest._asdict(), indent=2) + "\n")
-    _sync(target)
+    sync_path(target)
     return manifest
 
 
@@ -87,11 +87,11 @@ def restore(source: Path, target: Path, settings: LogSettings) -> Manifest:
     if found != promised:
         raise StorageError(f"the backup does not hold what its manifest says: {found}")
     os.chmod(staging / DATA_FILE, 0o600)  # noqa: PTH101 - no follow_symlinks=False on Linux
-    _sync(staging / DATA_FILE)
+    sync_path(staging / DATA_FILE)
     if target.exists():
         target.rmdir()
     staging.rename(target)
-    _sync(target.parent)
+    sync_path(target.parent)
     return found
 
 
@@ -110,20 +110,12 @@ def compact(path: Path, settings: LogSettings) -> tuple[int, int]:
         finally:
             engine.close()
         probe(fresh, settings, thorough=True)
-        _sync(fresh / DATA_FILE)
+        sync_path(fresh / DATA_FILE)
         # Without its side file the log is only checked less; with an old one it would be refused.
         (path / SIDE_FILE).unlink(missing_ok=True)
         (fresh / DATA_FILE).rename(path / DATA_FILE)
         shutil.rmtree(fresh)
-        _sync(path)
+        sync_path(path)
         return before, (path / DATA_FILE).stat().st_size
     finally:
         os.close(lock)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Condition
+from typing import cast
 
 import lmdb
 
@@ -41,8 +42,7 @@ class Reader:
         self.steps = 0
 
     def get(self, table: str, key: bytes) -> bytes | None:
-        value: bytes | None = self.txn.get(key, db=self._engine.handle(table))
-        return value
+        return cast("bytes | None", self.txn.get(key, db=self._engine.handle(table)))
 
     def walk(
         self, table: str, start: bytes, stop: bytes, reverse: bool = False
@@ -55,7 +55,7 @@ class Reader:
                 found = cursor.set_range(start)
             self.steps += 1
             while found:
-                key, value = cursor.item()
+                key, value = cast("tuple[bytes, bytes]", cursor.item())
                 if key < start or key >= stop:
                     return
                 yield key, value
@@ -70,9 +70,9 @@ class Reader:
         with self.txn.cursor(self._engine.handle(table)) as cursor:
             if not cursor.first():
                 return None
-            first = cursor.key()
+            first = bytes(cursor.key())
             cursor.last()
-            return first, cursor.key()
+            return first, bytes(cursor.key())
 
     @property
     def rows_table(self) -> str:
@@ -127,6 +127,8 @@ class Engine:
         self.path = path
         self._settings = settings
         self._options = {"sync": sync, "metasync": metasync}
+        self._env: lmdb.Environment | None = None
+        self._handles: dict[str, lmdb._Database] = {}
         self._readonly = lock is None
         self._users = 0
         self._closed = False
@@ -136,7 +138,7 @@ class Engine:
 
     def _open(self) -> None:
         with map_errors(self.path):
-            self._env = lmdb.open(
+            env = lmdb.open(
                 str(self.path),
                 map_size=self._settings.map_bytes,
                 max_dbs=len(_TABLES),
@@ -146,20 +148,27 @@ class Engine:
                 readahead=False,
                 **self._options,
             )
-            self._handles = {}
-            if not self._readonly:
-                self._env.reader_check()
-            self._check_format()
-            for table in _TABLES:
-                handle = self._env.open_db(table.encode(), create=not self._readonly)
-                self._handles[table] = handle
+            try:
+                self._prepare(env)
+            except BaseException:
+                env.close()
+                raise
+        self._env = env
 
-    def handle(self, table: str) -> object:
+    def _prepare(self, env: lmdb.Environment) -> None:
+        if not self._readonly:
+            env.reader_check()
+            sync_path(self.path)  # the names of new files must survive a power loss too
+        self._check_format(env)
+        for table in _TABLES:
+            self._handles[table] = env.open_db(table.encode(), create=not self._readonly)
+
+    def handle(self, table: str) -> "lmdb._Database":
         return self._handles[table]
 
-    def _check_format(self) -> None:
-        meta = self._env.open_db(b"meta", create=not self._readonly)
-        with self._env.begin(write=not self._readonly, db=meta) as txn:
+    def _check_format(self, env: lmdb.Environment) -> None:
+        meta = env.open_db(b"meta", create=not self._readonly)
+        with env.begin(write=not self._readonly, db=meta) as txn:
             found = txn.get(b"format")
             if found is None and not self._readonly:
                 txn.put(b"format", b"%d" % FORMAT)
@@ -172,6 +181,12 @@ class Engine:
                 "use the version of Tidelog that wrote it, or a newer one"
             )
 
+    @property
+    def _live(self) -> lmdb.Environment:
+        if self._env is None:
+            raise LogClosed("the log is closed")
+        return self._env
+
     @contextmanager
     def read(self) -> Iterator[Reader]:
         """A read transaction. Never hold one across an await."""
@@ -181,7 +196,7 @@ class Engine:
                 raise LogClosed("the log is closed")
             self._users += 1
         try:
-            with map_errors(self.path), self._env.begin() as txn:
+            with map_errors(self.path), self._live.begin() as txn:
                 yield Reader(self, txn)
         finally:
             with self._idle:
@@ -191,7 +206,7 @@ class Engine:
     @contextmanager
     def write(self) -> Iterator[Writer]:
         """A write transaction: commits (and syncs) at the end, aborts on any exception."""
-        with map_errors(self.path), self._env.begin(write=True) as txn:
+        with map_errors(self.path), self._live.begin(write=True) as txn:
             yield Writer(self, txn)
 
     def used_bytes(self, txn: lmdb.Transaction) -> int:
@@ -201,19 +216,20 @@ class Engine:
 
     def committed(self) -> int:
         """The id of the last committed transaction."""
-        return int(self._env.info()["last_txnid"])
+        return int(self._live.info()["last_txnid"])
 
     def copy(self, target: Path) -> None:
         """A consistent, compacted copy of the live environment."""
         with map_errors(self.path):
-            self._env.copy(str(target), compact=True)
+            self._live.copy(str(target), compact=True)
 
     def reopen_readonly(self) -> None:
         """After a failed commit: LMDB may refuse every transaction until the file is reopened."""
         with self._idle:
             env, self._env = self._env, None
             self._idle.wait_for(lambda: self._users == 0)
-            env.close()
+            if env is not None:
+                env.close()
             self._readonly = True
             self._open()
             self._idle.notify_all()
@@ -242,6 +258,15 @@ def lock_directory(path: Path) -> int:
         os.close(handle)
         raise LogLocked(f"{path} is open in another process") from None
     return handle
+
+
+def sync_path(path: Path) -> None:
+    """Put a file's contents, or a directory's names, on disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def free_disk_bytes(path: Path) -> tuple[int, int]:

@@ -35,7 +35,7 @@ class Feed:
         self.wake()
 
     def since(self, position: int) -> list[Record] | None:
-        """The records behind `position`, [] when there are none, None when they are on disk only."""
+        """The records behind `position`; [] when there are none, None when only the disk has them."""
         if position >= self.position:
             return []
         if position < self._forgotten:

@@ -255,8 +255,9 @@ async def open_log(
 ) -> AsyncIterator[Log]:
     """Open a data directory for writing, creating it if need be.
 
-    `wall` returns milliseconds since the epoch. Raises LogLocked (another process writes), LogBehind
-    (acknowledged commits are missing; `accept_loss` goes on without them), Damaged, FormatError.
+    `wall` returns milliseconds since the epoch. Raises LogLocked (another process writes),
+    LogBehind (acknowledged commits are missing; `accept_loss` goes on without them), Damaged,
+    FormatError.
     `sync` and `metasync` are for tests that prove what they protect.
     """
     settings = settings or LogSettings()

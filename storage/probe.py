@@ -21,7 +21,7 @@ _FINDINGS_MAX = 5
 def structure(path: Path) -> list[str]:
     """What py-lmdb's checker finds wrong with the pages of a data file."""
     try:
-        findings: list[str] = verify.verify(str(path / DATA_FILE))
+        findings: list[str] = verify.verify(str(path / DATA_FILE))  # type: ignore[no-untyped-call]
     except verify.VerifyError as error:
         return [str(error)]
     return findings

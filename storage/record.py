@@ -75,7 +75,7 @@ class Record(NamedTuple):
 
 @lru_cache(maxsize=65_536)
 def stream_key(stream: Stream) -> bytes:
-    """17 bytes: a digest of the user's names, then the kind. Streams of a channel are neighbours."""
+    """17 bytes: a digest of the user's names, then the kind, so a channel's streams lie together."""
     name = f"{stream.app}\0{stream.channel}".encode()
     return blake2b(name, digest_size=16).digest() + bytes((stream.kind,))
 

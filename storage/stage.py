@@ -93,7 +93,7 @@ class AppendStage(Stage):
     def _rewind(self, mark: int) -> None:
         self.overlay.discard()
         for pending in (self.records, self._log, self._index):
-            del pending[mark:]  # type: ignore[attr-defined]
+            del pending[mark:]
 
     def write(self) -> None:
         if self._log:

@@ -1,0 +1,97 @@
+"""The HTTP application: routes, and what holds for every request whatever its route.
+
+Thin: a route reads the request, calls the broker, and says what came of it. Errors are mapped here
+once. An exception that is not a BrokerError is our bug: a 500 without details for the client, a
+trace for the operator.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from quart import Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from api.replies import error_reply
+from api.rest import messages, service
+from api.settings import ServerSettings
+from broker import Broker
+from broker.errors import BadRequest, BrokerError, NotFound
+
+METHOD_NOT_ALLOWED = 40500
+INTERNAL = 50000
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Link, X-Ably-ErrorCode, X-Ably-ErrorMessage, X-Request-Id",
+}
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+    "Access-Control-Allow-Headers": "*, Authorization",
+    "Access-Control-Max-Age": "86400",
+}
+logger = logging.getLogger("tidelog.http")
+
+Asgi = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+def create_app(broker: Broker, settings: ServerSettings) -> QuartTrio:
+    app = QuartTrio("tidelog", static_folder=None)
+    # Sizes and times of requests and replies are bounded by the listener, for every route alike.
+    app.config.update(MAX_CONTENT_LENGTH=None, BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None)
+    app.url_map.strict_slashes = False
+    app.register_blueprint(service.routes(broker))
+    app.register_blueprint(messages.routes(broker, settings))
+    app.before_request(_preflight)
+    app.after_request(_cors)
+    app.register_error_handler(BrokerError, _refused)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _bug)
+    app.asgi_app = _raw_paths(app.asgi_app)  # type: ignore[method-assign, assignment]
+    return app
+
+
+def _raw_paths(inner: Asgi) -> Asgi:
+    """Route on the path as it was sent: an encoded slash belongs to a channel's name."""
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
+        await inner(scope, receive, send)
+
+    return asgi
+
+
+async def _preflight() -> Response | None:
+    if request.method != "OPTIONS":
+        return None
+    allow = _PREFLIGHT["Access-Control-Allow-Methods"]
+    return Response(b"", 204, headers={**_PREFLIGHT, "Allow": allow})
+
+
+async def _cors(response: Response) -> Response:
+    response.headers.update(_CORS)
+    return response
+
+
+async def _refused(error: BrokerError) -> Response:
+    if error.status >= 500:
+        logger.error("%s %s: %s", request.method, request.path, error.message)
+    return error_reply(error)
+
+
+async def _http_error(error: HTTPException) -> Response:
+    """What the router refuses, in our words."""
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted({*(error.valid_methods or ()), "OPTIONS"}))
+        refusal: BrokerError = BadRequest("method not allowed", METHOD_NOT_ALLOWED, 405)
+        return error_reply(refusal, [("Allow", allowed)])
+    if error.code == 404:
+        return error_reply(NotFound("there is nothing at this path"))
+    status = error.code or 500
+    return error_reply(BadRequest(error.name, status * 100, status))
+
+
+async def _bug(error: Exception) -> Response:
+    logger.error("unexpected error in %s %s", request.method, request.path, exc_info=error)
+    return error_reply(BrokerError("internal error", INTERNAL, 500))

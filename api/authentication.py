@@ -1,0 +1,57 @@
+"""Who sent a request: finds the credentials it carries and has the broker check them.
+
+Basic (`Authorization`, or `key=`) and token (`Bearer`, or `access_token=`) credentials; a header
+wins over the query. An asserted `X-Ably-ClientId` counts with Basic credentials only (RSA7e2).
+"""
+
+from quart import request
+
+from api.connection import connection_of
+from broker import Broker
+from broker.credentials import (
+    Principal,
+    authenticate_key,
+    authenticate_token,
+    read_basic,
+    read_bearer,
+    read_client_id,
+)
+from broker.errors import Unauthorized
+
+NO_CREDENTIALS = 40101
+
+
+def authenticate(broker: Broker) -> Principal:
+    """The caller of the current request. Raises Unauthorized (reference 2.2)."""
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    match scheme.lower():
+        case "basic":
+            principal = _by_key(broker, read_basic(value.strip()))
+        case "bearer":
+            principal = _by_token(broker, read_bearer(value.strip()))
+        case "":
+            principal = _by_query(broker)
+        case _:
+            raise Unauthorized("use Basic or Bearer authentication", NO_CREDENTIALS)
+    connection_of(request.scope).authenticated()
+    return principal
+
+
+def _by_query(broker: Broker) -> Principal:
+    key = request.args.get("key")
+    if key:
+        return _by_key(broker, key)
+    token = request.args.get("access_token") or request.args.get("accessToken")
+    if token:
+        return _by_token(broker, token)
+    raise Unauthorized("no authentication information provided", NO_CREDENTIALS)
+
+
+def _by_key(broker: Broker, key: str) -> Principal:
+    asserted = request.headers.get("X-Ably-ClientId")
+    client_id = read_client_id(asserted) if asserted else None
+    return authenticate_key(broker.apps, key, client_id=client_id)
+
+
+def _by_token(broker: Broker, token: str) -> Principal:
+    return authenticate_token(broker.apps, token, now_ms=broker.clock())

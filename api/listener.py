@@ -1,0 +1,252 @@
+"""One port for everything: accept, shake hands, read the first request head, hand the stream over.
+
+Owns the listening sockets, the time before a connection's first request, and the shutdown. A
+WebSocket upgrade goes to the realtime handler on the raw stream with the bytes already read;
+everything else goes to Hypercorn, which gets them replayed. A stream that agreed on HTTP/2 is
+handed over unread.
+
+Invariants: every accepted connection is either in `Admission` or being turned away, in bounded
+number; until it is served it has a deadline; no exception of one connection reaches another.
+Shutdown, by the event or by cancelling `serve`, goes: stop accepting, cut off what has not sent a
+whole request, let the rest finish within the grace, abort what is left, then shut the application
+down.
+
+Fault model: clients that send nothing, too slowly, too much or garbage, and those that stop
+reading; accept() failing for lack of descriptors (trio.serve_listeners logs and tries again); a
+peer that vanishes (TCP_USER_TIMEOUT). Refuses to reply where TLS is not up: there is nobody to
+read it.
+"""
+
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import h11
+import trio
+
+from api import refusals
+from api.admission import Admission
+from api.connection import Connection
+from api.file_descriptors import connections_affordable, raise_limit
+from api.hypercorn_bridge import HypercornBridge, Stream
+from api.request_guard import App
+from api.request_head import RequestHead, is_websocket_upgrade
+from api.settings import ServerSettings
+from broker.errors import BrokerError
+
+READ_BYTES = 64 * 1024
+TURNED_AWAY_MAX = 64  # connections at a time that are told why; more are just closed
+HTTP2 = "h2"
+
+logger = logging.getLogger("tidelog.listener")
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """A WebSocket upgrade request: `received` holds its head and any bytes that came with it."""
+
+    stream: Stream
+    request: h11.Request
+    received: bytes
+    connection: Connection
+
+
+Realtime = Callable[[Upgrade], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where the server can be reached, once it is up."""
+
+    addresses: tuple[tuple[str, int], ...]
+    admission: Admission
+
+    @property
+    def port(self) -> int:
+        return self.addresses[0][1]
+
+
+async def serve(
+    app: App,
+    settings: ServerSettings,
+    ssl_context: ssl.SSLContext | None = None,
+    *,
+    realtime: Realtime | None = None,
+    shutdown: trio.Event | None = None,
+    task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until `shutdown` is set or we are cancelled; accepted requests finish either way."""
+    descriptors = raise_limit(settings.file_descriptors_min)
+    admission = Admission(settings, _connections_max(settings, descriptors))
+    listeners = await _listen(settings)
+    server = _Server(app, settings, admission, ssl_context, realtime)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.run, listeners)
+        try:
+            await server.started.wait()
+            task_status.started(Listening(_addresses(listeners), admission))
+            await (trio.Event() if shutdown is None else shutdown).wait()
+        finally:
+            server.stopping.set()
+
+
+def _connections_max(settings: ServerSettings, descriptors: int) -> int:
+    affordable = connections_affordable(descriptors, settings.connections_max)
+    if affordable < settings.connections_max:
+        logger.warning("file descriptors allow %d connections only", affordable)
+    return affordable
+
+
+async def _listen(settings: ServerSettings) -> list[trio.SocketListener]:
+    listeners = await trio.open_tcp_listeners(
+        settings.port, host=settings.host, backlog=settings.backlog
+    )
+    for listener in listeners:  # accepted sockets inherit both
+        listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            limit_ms = settings.write_timeout_ms
+            listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit_ms)
+    return listeners
+
+
+def _addresses(listeners: list[trio.SocketListener]) -> tuple[tuple[str, int], ...]:
+    return tuple(listener.socket.getsockname()[:2] for listener in listeners)
+
+
+class _Server:
+    def __init__(
+        self,
+        app: App,
+        settings: ServerSettings,
+        admission: Admission,
+        ssl_context: ssl.SSLContext | None,
+        realtime: Realtime | None,
+    ) -> None:
+        self.started = trio.Event()
+        self.stopping = trio.Event()
+        self._http = HypercornBridge(app, settings)
+        self._settings = settings
+        self._admission = admission
+        self._ssl_context = ssl_context
+        self._realtime = realtime
+        self._accepting = trio.CancelScope()
+        self._turned_away = 0
+
+    async def run(self, listeners: list[trio.SocketListener]) -> None:
+        """Shielded: a cancel from outside arrives here as `stopping`, so requests can finish."""
+        with trio.CancelScope(shield=True):
+            async with self._http.lifespan(), trio.open_nursery() as nursery:
+                nursery.start_soon(self._accept, listeners, nursery)
+                self.started.set()
+                await self.stopping.wait()
+                self._accepting.cancel()
+                await self._drain()
+                nursery.cancel_scope.cancel()
+
+    async def _accept(
+        self, listeners: list[trio.SocketListener], connections: trio.Nursery
+    ) -> None:
+        with self._accepting:
+            await trio.serve_listeners(self._handle, listeners, handler_nursery=connections)
+
+    async def _drain(self) -> None:
+        for connection in list(self._admission.connections):
+            connection.drain()
+        with trio.move_on_after(self._settings.shutdown_grace_ms / 1000):
+            await self._admission.wait_empty()
+        for connection in list(self._admission.connections):
+            logger.warning("shutdown: cut off %d requests of a connection", connection.requests)
+            connection.abort()
+
+    async def _handle(self, stream: trio.SocketStream) -> None:
+        try:
+            host = stream.socket.getpeername()[0]
+        except OSError:  # gone already
+            return
+        try:
+            connection = self._admission.admit(stream, host)
+        except BrokerError as refusal:
+            await self._turn_away(stream, refusal)
+            return
+        try:
+            with connection.scope:
+                await self._converse(connection)
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the peer went away, or we aborted the connection
+        except* Exception:
+            logger.exception("a connection failed")
+        finally:
+            self._admission.release(connection)
+
+    async def _turn_away(self, stream: trio.SocketStream, refusal: BrokerError) -> None:
+        if self._ssl_context is not None or self._turned_away >= TURNED_AWAY_MAX:
+            return
+        self._turned_away += 1
+        try:
+            with contextlib.suppress(trio.BrokenResourceError):
+                await self._refuse(stream, refusal)
+        finally:
+            self._turned_away -= 1
+
+    async def _converse(self, connection: Connection) -> None:
+        stream: Stream = connection.transport
+        if self._ssl_context is not None:
+            stream = await self._shake_hands(connection.transport, self._ssl_context)
+            if stream.selected_alpn_protocol() == HTTP2:
+                connection.serving()
+                await self._http.serve(stream, connection)
+                return
+        try:
+            await self._serve_http11(stream, connection)
+        except BrokerError as refusal:
+            await self._refuse(stream, refusal)
+
+    async def _shake_hands(
+        self, transport: trio.SocketStream, context: ssl.SSLContext
+    ) -> trio.SSLStream[trio.SocketStream]:
+        stream = trio.SSLStream(transport, context, server_side=True, https_compatible=True)
+        try:
+            with trio.fail_after(self._settings.tls_handshake_timeout_ms / 1000):
+                await stream.do_handshake()
+        except trio.TooSlowError as error:
+            raise trio.BrokenResourceError("no TLS handshake in time") from error
+        return stream
+
+    async def _serve_http11(self, stream: Stream, connection: Connection) -> None:
+        head = RequestHead(self._settings)
+        request = await self._read_head(stream, head)
+        if request is None:
+            return
+        connection.serving()
+        if is_websocket_upgrade(request):
+            await self._upgrade(Upgrade(stream, request, head.received, connection))
+        else:
+            await self._http.serve(stream, connection, head.received)
+
+    async def _read_head(self, stream: Stream, head: RequestHead) -> h11.Request | None:
+        """None where the client closed, or said nothing at all: browsers connect in advance."""
+        with trio.move_on_after(self._settings.header_timeout_ms / 1000):
+            while data := await stream.receive_some(READ_BYTES):
+                if request := head.feed(bytes(data)):
+                    return request
+            return None
+        if not head.received:
+            return None
+        raise refusals.head_too_slow(self._settings.header_timeout_ms)
+
+    async def _upgrade(self, upgrade: Upgrade) -> None:
+        if self._realtime is None:
+            raise refusals.no_realtime()
+        await self._realtime(upgrade)
+
+    async def _refuse(self, stream: Stream, refusal: BrokerError) -> None:
+        """Closing a socket with unread bytes resets it and may lose the reply: read on a while."""
+        with trio.move_on_after(self._settings.linger_ms / 1000):
+            await stream.send_all(refusals.http11_reply(refusal))
+            if isinstance(stream, trio.SocketStream):
+                await stream.send_eof()
+            while await stream.receive_some(READ_BYTES):
+                pass

@@ -1,0 +1,94 @@
+"""The replies that the transport gives by itself, before or instead of the application.
+
+Owns the wording and codes of every limit that a hostile or broken client meets, and their form on
+the wire: Ably's error envelope (TI1-TI5), always JSON, because a request that never became whole
+names no format. The codes are the HTTP status times 100 where Ably's registry has none of its
+own.
+
+Refuses to echo anything that the client sent, and to tell a client what went wrong inside.
+"""
+
+import json
+from http import HTTPStatus
+
+from broker.errors import BadRequest, BrokerError, Overloaded, Unavailable
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def url_too_long(limit_bytes: int) -> BrokerError:
+    return BadRequest(f"The request target exceeds {limit_bytes} bytes", 41400, 414)
+
+
+def headers_too_large(limit_bytes: int) -> BrokerError:
+    return BadRequest(f"The request headers exceed {limit_bytes} bytes", 43100, 431)
+
+
+def body_too_large(limit_bytes: int) -> BrokerError:
+    return BadRequest(f"The request body exceeds {limit_bytes} bytes", 40009, 413)
+
+
+def head_too_slow(limit_ms: int) -> BrokerError:
+    return BadRequest(f"The request head took longer than {limit_ms} ms", 40800, 408)
+
+
+def body_too_slow(limit_ms: int) -> BrokerError:
+    return BadRequest(f"The request body took longer than {limit_ms} ms", 40800, 408)
+
+
+def malformed(reason: str, status: int = 400) -> BrokerError:
+    return BadRequest(f"This is not a valid HTTP request: {reason}", status * 100, status)
+
+
+def version_not_supported() -> BrokerError:
+    return BadRequest("Use HTTP/1.1, or HTTP/2 over TLS by ALPN", 50500, 505)
+
+
+def no_realtime() -> BrokerError:
+    return BrokerError("This server does not serve realtime connections", 50100, 501)
+
+
+def websocket_not_first() -> BrokerError:
+    return BadRequest("Open a new HTTP/1.1 connection for a WebSocket", 42600, 426)
+
+
+def too_many_connections() -> BrokerError:
+    return Unavailable("The server has no room for more connections")
+
+
+def too_many_from_address(limit: int) -> BrokerError:
+    return Overloaded(f"More than {limit} connections from your address")
+
+
+def internal_error() -> BrokerError:
+    return BrokerError("Internal error", 50000, 500)
+
+
+def envelope(error: BrokerError) -> bytes:
+    info = {
+        "message": error.message,
+        "code": error.code,
+        "statusCode": error.status,
+        "href": error.href,
+    }
+    return json.dumps({"error": info}).encode()
+
+
+def reply_headers(error: BrokerError, body: bytes) -> Headers:
+    """Browsers may read a refusal from any origin: it says nothing about the application."""
+    return [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-ably-errorcode", b"%d" % error.code),
+        (b"x-ably-errormessage", error.message.encode("ascii", "replace")),
+        (b"access-control-allow-origin", b"*"),
+        (b"access-control-expose-headers", b"x-ably-errorcode, x-ably-errormessage"),
+    ]
+
+
+def http11_reply(error: BrokerError) -> bytes:
+    """A whole HTTP/1.1 reply, for connections on which no HTTP server runs yet."""
+    body = envelope(error)
+    status_line = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n".encode()
+    lines = [b"%s: %s\r\n" % header for header in reply_headers(error, body)]
+    return status_line + b"".join(lines) + b"connection: close\r\n\r\n" + body

@@ -1,0 +1,6 @@
+"""Lets tests import `storage`, `broker`, … and each other (`tests.storage.ledger`) from the tree."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))

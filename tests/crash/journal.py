@@ -1,0 +1,116 @@
+"""What a process said before it died, and what the log must then hold.
+
+The journal lies outside the process that writes the log, so it survives what kills that process.
+`violations` compares the two by every way there is to read a log; an empty list means: what was
+acknowledged is there, once, under the serial that was acknowledged; nothing is there that nobody
+sent; every chain is whole and in order; the projections say what a fold of the records says.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import msgpack
+
+from storage.engine import Engine, Reader
+from storage.record import Record, Stream, stream_key, unpack
+from storage.rows import AllRows, StoredRows
+from storage.snapshot import decode_snapshot
+from tests.storage.ledger import id_key, ledger
+
+
+@dataclass
+class Journal:
+    """The lines of a workload (see workload.py), sorted."""
+
+    sent: set[str] = field(default_factory=set)
+    acked: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    read: dict[str, int] = field(default_factory=dict)
+    contradictions: list[str] = field(default_factory=list)
+
+    def add(self, lines: Iterable[str]) -> "Journal":
+        for line in lines:
+            self.note(*line.split())
+        return self
+
+    def note(self, word: str, id_: str = "", *rest: str) -> None:
+        if word == "S":
+            self.sent.add(id_)
+        elif word == "E":
+            self.refused[id_] = rest[0]
+        elif word == "A":
+            self._same(self.acked, id_, int(rest[0]))
+        elif word == "R":
+            self._same(self.read, id_, int(rest[0]))
+
+    def _same(self, known: dict[str, int], id_: str, serial: int) -> None:
+        if known.setdefault(id_, serial) != serial:
+            self.contradictions.append(f"{id_} was said to be {known[id_]}, then {serial}")
+
+
+def everything(reader: Reader, after: int = 0) -> Iterator[Record]:
+    """Every record of the log table, checked against its checksum."""
+    start, stop = (after + 1).to_bytes(8, "big"), b"\xff" * 9
+    for key, value in reader.walk("log", start, stop):
+        yield unpack(int.from_bytes(key, "big"), value, msgpack.unpackb)
+
+
+def violations(engine: Engine, acked: dict[str, int], sent: set[str]) -> list[str]:
+    """acknowledged <= recovered <= sent; order, chains, index and projections whole."""
+    with engine.read() as reader:
+        records = list(everything(reader))
+        found = [*_exactly_once(records, acked, sent), *_chains(reader, records)]
+        return [*found, *_index(reader, records), *_projections(engine, reader, records)]
+
+
+def _exactly_once(records: list[Record], acked: dict[str, int], sent: set[str]) -> Iterator[str]:
+    serials: dict[str, list[int]] = {}
+    for record in records:
+        serials.setdefault(record.event["id"], []).append(record.serial)
+    for id_, places in serials.items():
+        if len(places) > 1:
+            yield f"{id_} is in the log {len(places)} times: {places}"
+        if id_ not in sent:
+            yield f"{id_} is in the log and was never sent"
+    for id_, serial in acked.items():
+        if serial not in serials.get(id_, ()):
+            yield f"{id_} was acknowledged as {serial} and is at {serials.get(id_, 'no place')}"
+
+
+def _chains(reader: Reader, records: list[Record]) -> Iterator[str]:
+    """Each record names its stream's previous one, from the snapshot (or nothing) to the end."""
+    ends = {}
+    for key, sealed in reader.walk("snapshots", b"", b"\xff" * 20):
+        snapshot = decode_snapshot(key, sealed)
+        ends[snapshot.stream] = (snapshot.link.sequence, snapshot.link.hash)
+    for record in records:
+        sequence, previous = ends.get(record.stream, (0, bytes(16)))
+        if record.link.sequence != sequence + 1:
+            yield f"{record.stream}: sequence {sequence} is followed by {record.link.sequence}"
+        if record.previous != previous:
+            yield f"{record.stream}: the chain breaks at {record.serial}"
+        ends[record.stream] = (record.link.sequence, record.link.hash)
+
+
+def _index(reader: Reader, records: list[Record]) -> Iterator[str]:
+    expected = {stream_key(r.stream) + r.serial.to_bytes(8, "big") for r in records}
+    found = {key for key, _ in reader.walk("index", b"", b"\xff" * 30)}
+    if found != expected:
+        yield f"the index has {len(found - expected)} entries too many, {len(expected - found)} less"
+
+
+def _projections(engine: Engine, reader: Reader, records: list[Record]) -> Iterator[str]:
+    rows = AllRows(StoredRows(reader, engine.rows_table), ledger().projections)
+    ids = {id_key(r.stream, r.event["id"]): r.serial.to_bytes(8, "big") for r in records}
+    if dict(rows.scan("ids")) != ids:
+        yield "the ids projection is not what the records fold to"
+    last = {f"{r.stream.app}/{r.stream.channel}".encode(): r for r in records}
+    tallies = {key: msgpack.packb((r.link.sequence, r.event["text"])) for key, r in last.items()}
+    kept = dict(rows.scan("tallies"))
+    if any(kept.get(key) != value for key, value in tallies.items()):
+        yield "the tallies projection is not what the records fold to"
+
+
+def per_stream(records: Iterable[Record]) -> Counter[Stream]:
+    return Counter(record.stream for record in records)

@@ -1,0 +1,148 @@
+"""System calls of a run, as strace saw them: which thread did what, with which bytes, in which order.
+
+strace writes a line when a call begins and, if another thread got in between, a second one when it
+returns. `begun` and `ended` are those line numbers: call A returned before call B began exactly if
+A.ended < B.begun. strace stops a thread at both ends of a call, so this order is the real one.
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.crash.require import tool, unavailable
+
+ROOT = Path(__file__).parents[2]
+RUN_TIMEOUT_S = 240
+WRITES = {"write", "writev", "pwrite64", "pwritev"}
+SYNCS = {"fdatasync", "fsync"}
+_CALLS = ("openat", "close", "lseek", "ftruncate", "rename", *sorted(WRITES), *sorted(SYNCS))
+_LINE = re.compile(r"^(\d+) +(.*)$")
+_RESUMED = re.compile(r"^<\.\.\. (\w+) resumed>(.*)$")
+_CALL = re.compile(r"^(\w+)\((.*)\) += (-?\d+|\?)(.*)$", re.DOTALL)
+_STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
+_UNFINISHED = " <unfinished ...>"
+
+
+@dataclass(slots=True)
+class Call:
+    """One system call. `path` and `flags` are those its file descriptor was opened with."""
+
+    begun: int
+    ended: int
+    thread: int
+    name: str
+    args: str
+    result: int
+    injected: bool
+    path: str = ""
+    flags: str = ""
+    offset: int = -1
+    data: bytes = b""
+
+    @property
+    def failed(self) -> bool:
+        return self.result < 0
+
+    @property
+    def fd(self) -> int:
+        return int(self.args.split(",")[0].rstrip(")"))
+
+
+def python(module: str, *args: str) -> list[str]:
+    return [sys.executable, "-m", module, *args]
+
+
+def run_traced(command: Sequence[str], trace: Path, inject: Sequence[str] = ()) -> str:
+    """Run `command` under strace and return its standard output. `inject` as in strace(1)."""
+    strace = tool("strace")
+    faults = [part for fault in inject for part in ("-e", f"inject={fault}")]
+    watched = f"trace={','.join(_CALLS)}"
+    prefix = [strace, "-f", "-xx", "-s", "1000000", "-o", str(trace), "-e", watched, *faults, "--"]
+    run = subprocess.run(
+        [*prefix, *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=RUN_TIMEOUT_S,
+        check=False,
+    )
+    if "PTRACE_TRACEME" in run.stderr or "ptrace(" in run.stderr:
+        unavailable(f"strace may not trace here: {run.stderr.strip()[:200]}")
+    assert run.returncode == 0, f"{command} failed under strace:\n{run.stdout[-2000:]}{run.stderr}"
+    return run.stdout
+
+
+def read_trace(trace: Path) -> list[Call]:
+    """The calls in the order in which they began, with their files and bytes worked out."""
+    calls = sorted(_calls(trace), key=lambda call: call.begun)
+    _follow_files(calls)
+    return calls
+
+
+def _calls(trace: Path) -> Iterator[Call]:
+    pending: dict[int, tuple[int, str]] = {}
+    with trace.open() as lines:
+        for number, line in enumerate(lines):
+            match = _LINE.match(line.rstrip("\n"))
+            if match is None:
+                continue
+            thread, text = int(match[1]), match[2]
+            if text.endswith(_UNFINISHED):
+                pending[thread] = (number, text.removesuffix(_UNFINISHED))
+                continue
+            resumed = _RESUMED.match(text)
+            begun, head = pending.pop(thread, (number, "")) if resumed else (number, "")
+            found = _CALL.match(head + resumed[2] if resumed else text)
+            if found:
+                yield _call(begun, number, thread, found)
+
+
+def _call(begun: int, ended: int, thread: int, found: re.Match[str]) -> Call:
+    name, args, result, rest = found.groups()
+    value = -1 if result == "?" else int(result)
+    return Call(begun, ended, thread, name, args, value, "(INJECTED)" in rest)
+
+
+def unescape(text: str) -> bytes:
+    return bytes.fromhex(text.replace("\\x", ""))
+
+
+def _follow_files(calls: list[Call]) -> None:
+    """Say of each call which file it was on and where it wrote. One process, threads share files."""
+    files: dict[int, tuple[str, str]] = {}
+    places: dict[int, int] = {}
+    for call in calls:
+        if call.name == "openat":
+            parts = call.args.split(", ")
+            call.path, call.flags = unescape(parts[1].strip('"')).decode(), parts[2]
+            if not call.failed:
+                files[call.result], places[call.result] = (call.path, call.flags), 0
+        elif call.name != "rename":
+            call.path, call.flags = files.get(call.fd, ("", ""))
+            _place(call, places)
+
+
+def _place(call: Call, places: dict[int, int]) -> None:
+    fd = call.fd
+    if call.name == "lseek" and not call.failed:
+        places[fd] = call.result
+    if call.name not in WRITES:
+        return
+    call.data = b"".join(unescape(part) for part in _STRING.findall(call.args))
+    if call.name.startswith("p"):
+        call.offset = int(call.args.rsplit(", ", 1)[1])
+        return
+    call.offset = places.get(fd, 0)
+    if not call.failed:
+        places[fd] = call.offset + call.result
+
+
+def lines_written(calls: list[Call], fd: int = 1) -> Iterator[tuple[Call, str]]:
+    """The journal lines of a run, each with the write that let it out."""
+    for call in calls:
+        if call.name == "write" and call.fd == fd:
+            for line in call.data.decode().splitlines():
+                yield call, line
