@@ -13,7 +13,8 @@ names its reason:
 - `read_timeout` is left alone: it runs while the application works and cuts slow replies off.
 - one bad HTTP/2 frame sequence raises KeyError, and a non-ASCII path a UnicodeDecodeError,
   through the whole connection: such requests are reset before Hypercorn sees them.
-- the idle timer closes without looking: here it looks whether a request has just arrived.
+- the idle timer closes without looking: here it looks whether a request has just arrived. And it
+  kept the socket of a client that went away until it fired: here it ends with the reading.
 
 Invariant: no more than one read of bytes is held for replay, and they come first. Refuses to log
 tracebacks for what a client did; what is left as an exception is a bug and reaches the caller.
@@ -33,7 +34,6 @@ import h11
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Closed
 from hypercorn.protocol import ProtocolWrapper
 from hypercorn.protocol.events import Body, EndBody, Response
 from hypercorn.protocol.h2 import H2Protocol
@@ -44,7 +44,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 
 from api import refusals
-from api.connection import STATE_KEY, Connection
+from api.connection import STATE_KEY, Connection, connection_of
 from api.request_guard import WRITE_CHUNK_BYTES, App, RequestGuard
 from api.request_head import head_bytes_max
 from api.settings import ServerSettings
@@ -159,6 +159,7 @@ class _Server(TCPServer):
         context.terminated = _Terminated(connection.draining)
         super().__init__(app, config, context, state, cast("Any", stream))
         self._replay = stream
+        self._is_gone = False
 
     @property
     def protocol(self) -> ProtocolWrapper:
@@ -181,7 +182,14 @@ class _Server(TCPServer):
         )
         self._wrapper = wrapper
 
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        self._is_gone = True
+        await self.idle_task.stop()
+
     async def _idle_timeout(self) -> None:
+        if self._is_gone:
+            return
         with trio.move_on_after(self.config.keep_alive_timeout):
             await self.context.terminated.wait()
         protocol = cast("_H2 | _H11", self.protocol.protocol)
@@ -235,7 +243,7 @@ class _H2(H2Protocol):
         if self._resets > H2_RESETS_MAX:
             self.connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
             await self._flush()
-            await self.send(Closed())
+            connection_of({"state": self.connection_state}).abort()
 
     def _is_servable(self, event: h2.events.Event) -> bool:
         if isinstance(event, h2.events.RequestReceived):

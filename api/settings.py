@@ -16,7 +16,9 @@ KIB = 1024
 MIB = 1024 * KIB
 
 PORT_MAX = 65_535
-MAY_BE_ZERO = frozenset({"port", "shutdown_grace_ms", "linger_ms"})
+MAY_BE_ZERO = frozenset(
+    {"port", "shutdown_grace_ms", "linger_ms", "storage_failure_linger_ms"}
+)
 
 T = TypeVar("T")
 
@@ -67,6 +69,9 @@ class ServerSettings:
     )
     file_descriptors_min: int = _setting(
         1_024, "descriptors", "refuse to start when the system grants fewer"
+    )
+    storage_failure_linger_ms: int = _setting(
+        10_000, "ms", "time that reads go on after writing has failed for good; then the exit"
     )
 
     def __post_init__(self) -> None:

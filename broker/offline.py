@@ -20,7 +20,6 @@ from storage.verify import verify as verify_log
 
 Progress = Callable[[str, int, int], None]
 """(what, done, of how many)"""
-IMPORT_LINES = 1_000
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -77,7 +76,7 @@ def import_lines(path: Path, lines: Iterable[str], settings: LogSettings) -> Non
     async def run() -> None:
         opened = open_log(path, broker_domain(), wall=wall_clock, settings=settings)
         async with opened as log:
-            await log.maintain(transfer.import_lines(log.domain, lines, IMPORT_LINES))
+            await log.import_lines(lines)
 
     with mapped():
         trio.run(run)

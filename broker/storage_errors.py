@@ -1,7 +1,6 @@
 """The one place where the log's errors become the broker's, by who must act."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from broker.errors import BrokerError, Overloaded, Unavailable
 from storage import (
@@ -41,13 +40,25 @@ _CODES: dict[type[StorageError], int] = {
 }
 
 
-@contextmanager
-def mapped() -> Iterator[None]:
-    try:
-        yield
-    except QueueFull as error:
-        raise Overloaded(f"too many publishes are waiting: {error}", WRITE_RATE) from error
-    except Damaged as error:
-        raise DamagedLog(str(error)) from error
-    except StorageError as error:
-        raise Unavailable(str(error), _CODES.get(type(error), TIMEOUT)) from error
+class mapped:  # noqa: N801 - used as a verb: with mapped(): ...
+    """Raises the log's errors as the broker's. A class, for it is in the way of every publish."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, StorageError):
+            raise _as_broker_error(error) from error
+
+
+def _as_broker_error(error: StorageError) -> BrokerError:
+    if isinstance(error, QueueFull):
+        return Overloaded(f"too many publishes are waiting: {error}", WRITE_RATE)
+    if isinstance(error, Damaged):
+        return DamagedLog(str(error))
+    return Unavailable(str(error), _CODES.get(type(error), TIMEOUT))

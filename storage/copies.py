@@ -16,7 +16,7 @@ from storage.engine import DATA_FILE, FORMAT, Engine, Reader, lock_directory, sy
 from storage.errors import StorageError
 from storage.opening import position_of, probe
 from storage.settings import LogSettings
-from storage.sidefile import NAME as SIDE_FILE
+from storage.sidefile import forget_notes
 
 MANIFEST = "manifest.json"
 _LAST_KEY = b"\xff" * 600
@@ -51,7 +51,7 @@ def backup(source: Path, target: Path, settings: LogSettings) -> Manifest:
         engine.copy(target)
     finally:
         engine.close()
-    os.chmod(target / DATA_FILE, 0o600)  # noqa: PTH101 - LMDB made it with the umask
+    (target / DATA_FILE).chmod(0o600)
     sync_path(target / DATA_FILE)
     manifest = describe(target, settings)
     (target / MANIFEST).write_text(json.dumps(manifest._asdict(), indent=2) + "\n")
@@ -86,7 +86,7 @@ def restore(source: Path, target: Path, settings: LogSettings) -> Manifest:
     found = describe(staging, settings)
     if found != promised:
         raise StorageError(f"the backup does not hold what its manifest says: {found}")
-    os.chmod(staging / DATA_FILE, 0o600)  # noqa: PTH101 - no follow_symlinks=False on Linux
+    (staging / DATA_FILE).chmod(0o600)
     sync_path(staging / DATA_FILE)
     if target.exists():
         target.rmdir()
@@ -110,9 +110,10 @@ def compact(path: Path, settings: LogSettings) -> tuple[int, int]:
         finally:
             engine.close()
         probe(fresh, settings, thorough=True)
+        (fresh / DATA_FILE).chmod(0o600)
         sync_path(fresh / DATA_FILE)
         # Without its side file the log is only checked less; with an old one it would be refused.
-        (path / SIDE_FILE).unlink(missing_ok=True)
+        forget_notes(path)
         (fresh / DATA_FILE).rename(path / DATA_FILE)
         shutil.rmtree(fresh)
         sync_path(path)

@@ -13,6 +13,7 @@ as a full disk only if the disk is full. A failed meta write makes LMDB refuse e
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import cast
 import lmdb
 
 from storage.errors import Damaged, FormatError, LogClosed, LogFailed, LogFull, LogLocked
+from storage.record import open_row, seal_row
 from storage.settings import LogSettings
 
 FORMAT = 1
@@ -29,6 +31,7 @@ DATA_FILE = "data.mdb"
 _LOCK_FILE = "writer.lock"
 ROWS = ("rows.0", "rows.1")
 _TABLES = ("log", "index", "snapshots", "meta", *ROWS)
+EngineError = lmdb.Error
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_ROOM_BYTES = 1 << 20
 
@@ -77,7 +80,12 @@ class Reader:
     @property
     def rows_table(self) -> str:
         """Which of the two row tables this transaction's projections are in (see rebuild)."""
-        return ROWS[int(self.get("meta", b"rows") or b"0")]
+        return ROWS[self.number(b"rows")]
+
+    def number(self, name: bytes) -> int:
+        """A number of the meta table; 0 when it was never set."""
+        sealed = self.get("meta", name)
+        return int(open_row(name, sealed)) if sealed is not None else 0
 
     @property
     def id(self) -> int:
@@ -103,7 +111,10 @@ class Writer(Reader):
 
     def use_rows(self, table: str) -> None:
         """From this commit on the projections are in `table`."""
-        self.put("meta", b"rows", b"%d" % ROWS.index(table))
+        self.set_number(b"rows", ROWS.index(table))
+
+    def set_number(self, name: bytes, value: int) -> None:
+        self.put("meta", name, seal_row(name, b"%d" % value))
 
     def used_bytes(self) -> int:
         """What live pages take, free pages not counted."""
@@ -132,6 +143,7 @@ class Engine:
         self._readonly = lock is None
         self._users = 0
         self._closed = False
+        self._broken = False
         self._idle = Condition()
         self._lock = lock
         self._open()
@@ -144,42 +156,37 @@ class Engine:
                 max_dbs=len(_TABLES),
                 max_readers=self._settings.readers_max,
                 readonly=self._readonly,
+                create=False,
                 mode=0o600,
                 readahead=False,
                 **self._options,
             )
             try:
-                self._prepare(env)
-            except BaseException:
+                if not self._readonly:
+                    env.reader_check()
+                self._handles = {name: env.open_db(name.encode(), create=False) for name in _TABLES}
+                self._env = env
+                self._check_format()
+            except BaseException as error:
+                self._env = None
                 env.close()
+                if isinstance(error, lmdb.NotFoundError):
+                    raise FormatError(f"{self.path} lacks a table of a Tidelog log") from None
                 raise
-        self._env = env
-
-    def _prepare(self, env: lmdb.Environment) -> None:
-        if not self._readonly:
-            env.reader_check()
-            sync_path(self.path)  # the names of new files must survive a power loss too
-        self._check_format(env)
-        for table in _TABLES:
-            self._handles[table] = env.open_db(table.encode(), create=not self._readonly)
 
     def handle(self, table: str) -> "lmdb._Database":
         return self._handles[table]
 
-    def _check_format(self, env: lmdb.Environment) -> None:
-        meta = env.open_db(b"meta", create=not self._readonly)
-        with env.begin(write=not self._readonly, db=meta) as txn:
-            found = txn.get(b"format")
-            if found is None and not self._readonly:
-                txn.put(b"format", b"%d" % FORMAT)
-                return
-        if found is None or not found.isdigit():
-            raise FormatError(f"{self.path} is not a Tidelog data directory")
-        if int(found) > FORMAT:
+    def _check_format(self) -> None:
+        with self.read() as reader:
+            found = reader.number(b"format")
+        if found > FORMAT:
             raise FormatError(
-                f"{self.path} has format {int(found)}, this version reads up to {FORMAT}: "
+                f"{self.path} has format {found}, this version reads up to {FORMAT}: "
                 "use the version of Tidelog that wrote it, or a newer one"
             )
+        if found < 1:
+            raise FormatError(f"{self.path} is not a Tidelog data directory")
 
     @property
     def _live(self) -> lmdb.Environment:
@@ -191,7 +198,9 @@ class Engine:
     def read(self) -> Iterator[Reader]:
         """A read transaction. Never hold one across an await."""
         with self._idle:
-            self._idle.wait_for(lambda: self._env is not None or self._closed)
+            self._idle.wait_for(lambda: self._env or self._closed or self._broken)
+            if self._broken:
+                raise LogFailed(f"{self.path} cannot be read any more")
             if self._closed:
                 raise LogClosed("the log is closed")
             self._users += 1
@@ -231,8 +240,11 @@ class Engine:
             if env is not None:
                 env.close()
             self._readonly = True
-            self._open()
-            self._idle.notify_all()
+            try:
+                self._open()
+            finally:
+                self._broken = self._env is None
+                self._idle.notify_all()
 
     def close(self) -> None:
         with self._idle:
@@ -245,6 +257,26 @@ class Engine:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def create(path: Path) -> None:
+    """Make an empty log, whole or not at all: a crash on the way leaves no data file.
+
+    The caller holds the directory's lock."""
+    fresh = path / "creating"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(mode=0o700)
+    env = lmdb.open(str(fresh), max_dbs=len(_TABLES), mode=0o600)
+    with env.begin(write=True) as txn:
+        for name in _TABLES:
+            table = env.open_db(name.encode(), txn=txn)
+            if name == "meta":
+                txn.put(b"format", seal_row(b"format", b"%d" % FORMAT), db=table)
+    env.close()
+    (fresh / DATA_FILE).rename(path / DATA_FILE)
+    shutil.rmtree(fresh)
+    sync_path(path)
+    sync_path(path.parent)
 
 
 def lock_directory(path: Path) -> int:

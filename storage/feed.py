@@ -35,7 +35,7 @@ class Feed:
         self.wake()
 
     def since(self, position: int) -> list[Record] | None:
-        """The records behind `position`; [] when there are none, None when only the disk has them."""
+        """The records behind `position`; [] if there are none, None if only the disk has them."""
         if position >= self.position:
             return []
         if position < self._forgotten:

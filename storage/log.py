@@ -10,7 +10,7 @@ thread pool and are bounded in records and bytes. A cancelled `submit` leaves th
 the command may or may not be on disk.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 
 import trio
 
-from storage.engine import Engine, Reader
+from storage.engine import Reader
 from storage.errors import LogClosed, LogFailed
 from storage.feed import Feed
-from storage.opening import open_engine, position_of
+from storage.opening import Opened, open_engine, position_of
 from storage.projection import Domain, Outcome
 from storage.queue import Done, Job, Result
 from storage.reading import EVERYTHING, Page, Span, read_after, read_page
@@ -32,25 +32,26 @@ from storage.rows import AllRows, StoredRows
 from storage.serial import HybridClock
 from storage.settings import LogSettings
 from storage.sidefile import SideFile
+from storage.transfer import import_lines
 from storage.writer import Commit, LogWriter, Maintenance, Step
 
 T = TypeVar("T")
 COMMAND_COST_BYTES = 256
 SWEEP_STREAMS = 500
 REBUILD_RECORDS = 2_000
+IMPORT_LINES = 1_000
 
 
 class Log:
     """An open log. Made by `open_log`."""
 
     def __init__(
-        self, engine: Engine, domain: Domain, settings: LogSettings, wall: Callable[[], int]
+        self, opened: Opened, domain: Domain, settings: LogSettings, wall: Callable[[], int]
     ) -> None:
+        engine, position = opened
         self.engine = engine
         self.domain = domain
         self.settings = settings
-        with engine.read() as reader:
-            position = position_of(reader)
         self.clock = HybridClock(wall, position, settings.serial_lead_ms_max)
         self._feed = Feed(position, settings.tail_records_max)
         self._threads = trio.CapacityLimiter(settings.read_threads)
@@ -98,32 +99,22 @@ class Log:
     async def submit(self, command: Any, *, app: str, cost: int = COMMAND_COST_BYTES) -> Outcome:
         """Decide, append and fold one command; returns once it is on disk. Raises what `decide`
         raised."""
-        results = await self.submit_all([command], app=app, cost=cost)
-        if isinstance(results[0], Exception):
-            raise results[0]
-        return results[0]
+        (result,) = await self.submit_all((command,), app=app, cost=cost)
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     async def submit_all(
         self, commands: Sequence[Any], *, app: str, cost: int = COMMAND_COST_BYTES
     ) -> list[Result]:
         """Like `submit`, for several commands in one commit, each with its own result."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
-        results: list[Result] = []
-
-        def done(found: list[Result]) -> None:
-            results.extend(found)
-            if task is not None:
-                trio.lowlevel.reschedule(task)
-
-        def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-            nonlocal task
-            task = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self.enqueue(commands, done, app=app, cost=cost)
-        await trio.lowlevel.wait_task_rescheduled(abort)
-        return results
+        if not commands:
+            return []
+        waiter = _Waiter()
+        self.enqueue(commands, waiter.done, app=app, cost=cost)
+        await trio.lowlevel.wait_task_rescheduled(waiter.abort)
+        return waiter.results
 
     async def read(self, stream: Stream, span: Span = EVERYTHING, *, limit: int) -> Page:
         """A page of a stream. Raises Damaged rather than serve what was not written."""
@@ -226,6 +217,13 @@ class Log:
         """Fold every projection again from the log, beside live traffic, and swap."""
         await self.maintain(rebuild(self.domain, REBUILD_RECORDS))
 
+    async def import_lines(self, lines: Iterable[str]) -> None:
+        """Write an export into this log, which must be empty. Tails begin behind it."""
+        await self.maintain(import_lines(self.domain, lines, IMPORT_LINES))
+        position = await self.in_thread(position_of)
+        self.clock.advance(position)
+        self._feed = Feed(position, self.settings.tail_records_max)
+
     def _close(self) -> None:
         self.writer.close()
         self._side.close()
@@ -240,6 +238,25 @@ class Log:
             await delivered.wait()
         self._closed = True
         self._feed.wake()
+
+
+class _Waiter:
+    """A task that sleeps until its commands are decided, or until it is cancelled."""
+
+    __slots__ = ("_task", "results")
+
+    def __init__(self) -> None:
+        self._task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        self.results: list[Result] = []
+
+    def done(self, results: list[Result]) -> None:
+        self.results = results
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task)
+
+    def abort(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
 
 @asynccontextmanager
@@ -261,13 +278,13 @@ async def open_log(
     `sync` and `metasync` are for tests that prove what they protect.
     """
     settings = settings or LogSettings()
-    engine = await trio.to_thread.run_sync(
+    opened = await trio.to_thread.run_sync(
         lambda: open_engine(path, settings, accept_loss, sync=sync, metasync=metasync)
     )
     try:
-        log = Log(engine, domain, settings, wall)
+        log = Log(opened, domain, settings, wall)
     except BaseException:
-        engine.close()
+        opened.engine.close()
         raise
     log.writer.start()
     try:

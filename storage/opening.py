@@ -11,15 +11,23 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
-from storage.engine import DATA_FILE, Engine, Reader, lock_directory
+from storage.engine import DATA_FILE, Engine, Reader, create, lock_directory
 from storage.errors import Damaged, FormatError, LogBehind
 from storage.record import unpack
 from storage.settings import LogSettings
-from storage.sidefile import Note, meta_crc, read_note
+from storage.sidefile import Note, forget_notes, meta_crc, read_note
 
 _PROBE_TIMEOUT_S = 600
 _FORMAT_EXIT = 3
+
+
+class Opened(NamedTuple):
+    """`position`: no serial at or below it may be given again, even if its record was lost."""
+
+    engine: Engine
+    position: int
 
 
 def open_engine(
@@ -29,24 +37,27 @@ def open_engine(
     *,
     sync: bool = True,
     metasync: bool = True,
-) -> Engine:
+) -> Opened:
     """The writing engine of a data directory. Raises as `open_log` says. Blocks."""
     lock = lock_directory(path)
     try:
         note = read_note(path)
         if (path / DATA_FILE).exists():
             probe(path, settings)
+        elif note is not None and not accept_loss:
+            raise LogBehind(f"{path / DATA_FILE} is gone: restore a backup, or accept the loss")
+        else:
+            create(path)
         engine = Engine(path, settings, lock=lock, sync=sync, metasync=metasync)
     except BaseException:
         os.close(lock)
         raise
     try:
-        if note is not None:
-            _compare(engine, note, accept_loss)
+        position = compare(engine, note, accept_loss)
     except BaseException:
         engine.close()
         raise
-    return engine
+    return Opened(engine, position)
 
 
 def probe(path: Path, settings: LogSettings, *, thorough: bool = False) -> None:
@@ -75,30 +86,33 @@ def position_of(reader: Reader) -> int:
     """The last serial that the log ever assigned, trimmed or not."""
     ends = reader.ends("log")
     kept = int.from_bytes(ends[1], "big") if ends else 0
-    trimmed = int(reader.get("meta", b"last") or b"0")
-    return max(kept, trimmed)
+    return max(kept, reader.number(b"last"))
 
 
-def _compare(engine: Engine, note: Note, accept_loss: bool) -> None:
+def compare(engine: Engine, note: Note | None, accept_loss: bool) -> int:
+    """Hold the side file against the log; returns the position to go on from."""
     with engine.read() as reader:
         committed, position = reader.id, position_of(reader)
-        value = reader.get("log", note.serial.to_bytes(8, "big"))
+        value = reader.get("log", note.serial.to_bytes(8, "big")) if note else None
+    if note is None:
+        return position
     if note.txn == committed:
         _check_meta(engine, note)
     behind = committed < note.txn or position < note.serial
     replaced = value is not None and unpack(note.serial, value, bytes).link.hash != note.hash
-    if (behind or replaced) and not accept_loss:
+    if not (behind or replaced):
+        return position
+    if not accept_loss:
         raise LogBehind(
             f"{engine.path} ends at serial {position} (transaction {committed}), but serial "
             f"{note.serial} (transaction {note.txn}) was acknowledged: restore a backup, or accept "
             "the loss of what is missing"
         )
+    forget_notes(engine.path)
+    return max(position, note.serial)
 
 
 def _check_meta(engine: Engine, note: Note) -> None:
-    data = os.open(engine.path / DATA_FILE, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if meta_crc(data, note.txn) != note.meta_crc:
+    with (engine.path / DATA_FILE).open("rb") as data:
+        if meta_crc(data.fileno(), note.txn) != note.meta_crc:
             raise Damaged(f"{engine.path}: the meta page of the last commit is damaged")
-    finally:
-        os.close(data)

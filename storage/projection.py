@@ -13,7 +13,7 @@ trimmed records folded to stays, carried by the stream's snapshot.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from storage.record import Decode, Encode, Record, Stream
 
@@ -57,8 +57,7 @@ class Projection(Protocol):
         """Forget what `record` put here. Called for DROP projections only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What a command comes to: events to append, or the serials of an earlier, equal command."""
 
     events: Sequence[tuple[Stream, Any]] = ()
@@ -70,8 +69,7 @@ Decide = Callable[[Rows, Any, int], Decision]
 """(rows, command, time in ms) -> Decision. A refusal is an exception; it never aborts its batch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a command, known once its commit is on disk.
 
     serials: one per event, or those of the original for a duplicate.

@@ -2,6 +2,9 @@
 
 While one commit syncs, everything that arrives waits here and becomes the next batch. An app that
 floods the queue delays itself: a batch takes one job of each app in turn.
+
+Callers share one short list with the writer under the lock; how it is split by app is the writer's
+own business, so that putting never waits for a batch being made.
 """
 
 from collections import deque
@@ -38,19 +41,21 @@ class CommitQueue:
 
     def __init__(self, settings: LogSettings) -> None:
         self._settings = settings
-        self._apps: dict[str, deque[Job]] = {}
-        self._waiting = Condition()
+        self._changed = Condition()
+        self._arrived: list[Job] = []
         self._commands = 0
         self._bytes = 0
         self._woken = False
+        self._closed = False
         self._refusal: StorageError | None = None
+        self._apps: dict[str, deque[Job]] = {}
 
     def __len__(self) -> int:
         return self._commands
 
     def put(self, job: Job) -> None:
         """Raises QueueFull at the bound, or what `refuse` was given."""
-        with self._waiting:
+        with self._changed:
             if self._refusal is not None:
                 raise self._refusal
             commands = self._commands + len(job.commands)
@@ -61,50 +66,57 @@ class CommitQueue:
             ):
                 raise QueueFull(f"{self._commands} commands wait for the disk already")
             self._commands, self._bytes = commands, size
-            self._apps.setdefault(job.app, deque()).append(job)
-            self._waiting.notify()
+            self._arrived.append(job)
+            self._changed.notify()
 
     def take(self, wait: bool) -> list[Job]:
         """The next batch. Empty when there is none and the caller does not wait, was woken, or the
-        queue takes no more."""
-        with self._waiting:
-            if wait:
-                self._waiting.wait_for(lambda: self._commands or self._refusal or self._woken)
+        queue was closed."""
+        with self._changed:
+            if wait and not self._apps:
+                self._changed.wait_for(lambda: self._arrived or self._woken or self._closed)
             self._woken = False
-            return self._batch()
+            arrived, self._arrived = self._arrived, []
+        for job in arrived:
+            self._apps.setdefault(job.app, deque()).append(job)
+        batch, commands, size = self._batch()
+        with self._changed:
+            self._commands -= commands
+            self._bytes -= size
+        return batch
 
-    def wake(self) -> None:
-        """Let a waiting `take` return without a batch."""
-        with self._waiting:
-            self._woken = True
-            self._waiting.notify()
-
-    def _batch(self) -> list[Job]:
+    def _batch(self) -> tuple[list[Job], int, int]:
         batch: list[Job] = []
         commands = size = 0
         while self._apps:
             app, jobs = next(iter(self._apps.items()))
-            job = jobs[0]
-            commands, size = commands + len(job.commands), size + job.cost
-            full = commands > self._settings.batch_commands_max or (
-                size > self._settings.batch_bytes_max
-            )
-            if batch and full:
+            more = commands + len(jobs[0].commands), size + jobs[0].cost
+            if batch and (
+                more[0] > self._settings.batch_commands_max
+                or more[1] > self._settings.batch_bytes_max
+            ):
                 break
             batch.append(jobs.popleft())
-            self._commands -= len(job.commands)
-            self._bytes -= job.cost
-            del self._apps[app]
-            if jobs:
-                self._apps[app] = jobs
-        return batch
+            commands, size = more
+            if len(self._apps) > 1 or not jobs:
+                del self._apps[app]
+                if jobs:
+                    self._apps[app] = jobs
+        return batch, commands, size
+
+    def wake(self) -> None:
+        """Let a waiting `take` return without a batch."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify()
 
     def refuse(self, error: StorageError) -> None:
-        """Take no more jobs; those that wait are still handed out."""
-        with self._waiting:
+        """Take no more jobs; those that wait are still handed out. LogClosed also ends waiting."""
+        with self._changed:
             self._refusal = self._refusal or error
-            self._waiting.notify()
+            self._closed = self._closed or isinstance(error, LogClosed)
+            self._changed.notify()
 
     @property
     def closed(self) -> bool:
-        return isinstance(self._refusal, LogClosed)
+        return self._closed

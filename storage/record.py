@@ -20,7 +20,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-import msgpack
+import msgspec
 
 from storage.errors import Damaged, FormatError
 
@@ -31,6 +31,9 @@ GENESIS = bytes(HASH_BYTES)
 _HEADER = struct.Struct(">BBI16sQQ")
 _CHECKED_FROM = 6
 _CRC = struct.Struct(">I")
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[str, str, int, bytes]).decode
 
 Encode = Callable[[Any], bytes]
 Decode = Callable[[bytes], Any]
@@ -75,7 +78,7 @@ class Record(NamedTuple):
 
 @lru_cache(maxsize=65_536)
 def stream_key(stream: Stream) -> bytes:
-    """17 bytes: a digest of the user's names, then the kind, so a channel's streams lie together."""
+    """17 bytes: a digest of the names, then the kind, so that a channel's streams lie together."""
     name = f"{stream.app}\0{stream.channel}".encode()
     return blake2b(name, digest_size=16).digest() + bytes((stream.kind,))
 
@@ -86,7 +89,7 @@ def serial_key(serial: int) -> bytes:
 
 def pack(stream: Stream, serial: int, previous: Link, body: bytes) -> tuple[bytes, Link]:
     """The bytes of a record and the link that it ends."""
-    payload: bytes = msgpack.packb((*stream, body))
+    payload = _encode((*stream, body))
     total = previous.total + _HEADER.size + len(payload)
     return _seal(0, serial, previous.hash, previous.sequence + 1, total, payload)
 
@@ -115,7 +118,7 @@ def unpack(serial: int, value: bytes, decode: Decode) -> Record:
         raise Damaged(f"record {serial} does not match its checksum")
     if version > RECORD_VERSION:
         raise FormatError(f"record {serial} has version {version}, newer than {RECORD_VERSION}")
-    app, channel, kind, body = msgpack.unpackb(value[_HEADER.size :])
+    app, channel, kind, body = _decode(value[_HEADER.size :])
     stream = Stream(app, channel, kind)
     if flags & REDACTED:
         return Record(serial, stream, None, Link(serial, body, sequence, total), previous)
@@ -125,7 +128,7 @@ def unpack(serial: int, value: bytes, decode: Decode) -> Record:
 
 def redact(record: Record) -> bytes:
     """The bytes that replace a record: everything of it but what the publisher sent."""
-    payload: bytes = msgpack.packb((*record.stream, record.link.hash))
+    payload = _encode((*record.stream, record.link.hash))
     link = record.link
     return _seal(REDACTED, record.serial, record.previous, link.sequence, link.total, payload)[0]
 

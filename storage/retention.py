@@ -154,10 +154,8 @@ def _leave_behind(stage: Stage, kept: Overlay, record: Record) -> None:
 def _remember_position(writer: Writer) -> None:
     """Serials must not start again when the newest record is trimmed."""
     ends = writer.ends("log")
-    newest = max(
-        int.from_bytes(ends[1], "big") if ends else 0, int(writer.get("meta", b"last") or 0)
-    )
-    writer.put("meta", b"last", b"%d" % newest)
+    newest = int.from_bytes(ends[1], "big") if ends else 0
+    writer.set_number(b"last", max(newest, writer.number(b"last")))
 
 
 def redact_stream(

@@ -12,6 +12,7 @@ from storage.engine import Reader, Writer
 from storage.projection import Projection
 from storage.record import open_row, seal_row
 
+KEY_BYTES_MAX = 511  # LMDB's own limit
 Pending = dict[bytes, bytes | None]
 
 
@@ -37,26 +38,58 @@ class StoredRows:
             yield key, open_row(key, sealed)
 
 
-class Overlay:
-    """Rows with uncommitted changes: the batch's, and on top the running command's."""
+class RowCache:
+    """Rows the writer has seen, current because nobody else writes: at most `limit`, the oldest
+    half forgotten when full. Saves the hot path its look-ups of the same few rows."""
 
-    def __init__(self, stored: StoredRows | None) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._rows: Pending = {}
+        self.get = self._rows.get
+        self.clear = self._rows.clear
+
+    def update(self, rows: Pending) -> None:
+        """Take over what a commit wrote."""
+        self._rows.update(rows)
+        if len(self._rows) > self._limit:
+            for key in list(self._rows)[: self._limit // 2]:
+                del self._rows[key]
+
+
+class Overlay:
+    """Rows with uncommitted changes: the batch's (`accepted`), and on top the running command's."""
+
+    def __init__(self, stored: StoredRows | None, cache: RowCache | None = None) -> None:
         self._stored = stored
-        self._batch: Pending = {}
+        self._cache = cache
         self._command: Pending = {}
+        self.accepted: Pending = {}
 
     def get(self, key: bytes) -> bytes | None:
-        for pending in (self._command, self._batch):
+        for pending in (self._command, self.accepted):
             if key in pending:
                 return pending[key]
-        return self._stored.get(key) if self._stored else None
+        cached = self._cache.get(key) if self._cache else None
+        if cached is not None:
+            return cached
+        if self._stored is None or len(key) > KEY_BYTES_MAX:
+            return None
+        return self._read(key, self._stored)
+
+    def _read(self, key: bytes, stored: StoredRows) -> bytes | None:
+        value = stored.get(key)
+        if self._cache and value is not None:
+            self._cache.update({key: value})
+        return value
 
     def put(self, key: bytes, value: bytes | None) -> None:
+        if len(key) > KEY_BYTES_MAX:
+            raise ValueError(f"a row key of {len(key)} bytes: {KEY_BYTES_MAX} are possible")
         self._command[key] = value
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         rows: Pending = dict(self._stored.scan(prefix)) if self._stored else {}
-        changes = chain(self._batch.items(), self._command.items())
+        changes = chain(self.accepted.items(), self._command.items())
         rows.update((key, value) for key, value in changes if key.startswith(prefix))
         for key in sorted(rows):
             value = rows[key]
@@ -65,7 +98,7 @@ class Overlay:
 
     def accept(self) -> None:
         """The running command is through: keep its changes for the commit."""
-        self._batch.update(self._command)
+        self.accepted.update(self._command)
         self._command.clear()
 
     def discard(self) -> None:
@@ -74,8 +107,8 @@ class Overlay:
     def write(self, writer: Writer, table: str) -> None:
         """Everything accepted, into the transaction."""
         puts = []
-        for key in sorted(self._batch):
-            value = self._batch[key]
+        for key in sorted(self.accepted):
+            value = self.accepted[key]
             if value is None:
                 writer.delete(table, key)
             else:

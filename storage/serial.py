@@ -79,6 +79,11 @@ class HybridClock:
             return self._ms, self._counter + 1
         return self._ms + 1, 0
 
+    def advance(self, last: int) -> None:
+        """Serials up to `last` are taken: an import wrote them."""
+        with self._lock:
+            self._ms, self._counter = max((self._ms, self._counter), unpack(last)[:2])
+
     def read(self) -> int:
         """The time in ms, such that every earlier serial is at or before it and every later
         one is after it (reference: 1.6.2, the same-millisecond trap)."""

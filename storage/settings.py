@@ -27,6 +27,7 @@ class LogSettings:
     batch_commands_max: int = setting(1_000, "commands", "commands in one commit")
     batch_bytes_max: int = setting(8 * MIB, "bytes", "payload in one commit")
     heads_max: int = setting(100_000, "streams", "chain heads the writer remembers")
+    cached_rows_max: int = setting(50_000, "rows", "projection rows the writer remembers")
     serial_lead_ms_max: int = setting(
         86_400_000, "ms", "how far serials may run ahead of the wall clock before writes stop"
     )

@@ -19,8 +19,8 @@ NAME = "head"
 _SLOT = struct.Struct(">8sQQ16sII")
 _MAGIC = b"tidehead"
 _SLOT_BYTES = 64
-_PAGE_BYTES = 4096
 _META_BYTES = 152
+_PAGE_SIZE = struct.Struct("=40xI")  # LMDB keeps its page size in its meta page
 
 
 class Note(NamedTuple):
@@ -36,6 +36,7 @@ class SideFile:
     def __init__(self, directory: Path) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(directory / NAME, flags, 0o600)
+        os.posix_fallocate(self._file, 0, 2 * _SLOT_BYTES)  # so that a full disk cannot stop a note
         self._data = os.open(directory / "data.mdb", os.O_RDONLY | os.O_CLOEXEC)
         self._link = (0, bytes(HASH_BYTES))
 
@@ -53,7 +54,13 @@ class SideFile:
 
 def meta_crc(data: int, txn: int) -> int:
     """Checksum of the meta page that transaction `txn` wrote (LMDB alternates between two)."""
-    return zlib.crc32(os.pread(data, _META_BYTES, txn % 2 * _PAGE_BYTES))
+    (page_bytes,) = _PAGE_SIZE.unpack(os.pread(data, _PAGE_SIZE.size, 0))
+    return zlib.crc32(os.pread(data, _META_BYTES, txn % 2 * page_bytes))
+
+
+def forget_notes(directory: Path) -> None:
+    """Start over: a loss was accepted, or another data file was put in place."""
+    (directory / NAME).unlink(missing_ok=True)
 
 
 def read_note(directory: Path) -> Note | None:

@@ -12,7 +12,7 @@ from storage.chain import Heads
 from storage.engine import Writer
 from storage.projection import Domain, Outcome, Projection
 from storage.record import Link, Record, Stream, pack, serial_key, stream_key
-from storage.rows import AllRows, Overlay, ProjectionTable, StoredRows
+from storage.rows import AllRows, Overlay, ProjectionTable, RowCache, StoredRows
 from storage.serial import INDEX_MAX, HybridClock, ms_of
 
 Event = tuple[Stream, Any]
@@ -21,11 +21,17 @@ Event = tuple[Stream, Any]
 class Stage:
     """Collects one transaction's changes. `rows_table`: where its rows go, if not the current."""
 
-    def __init__(self, writer: Writer, domain: Domain, rows_table: str | None = None) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        domain: Domain,
+        rows_table: str | None = None,
+        cache: RowCache | None = None,
+    ) -> None:
         self.writer = writer
         self.domain = domain
         self._rows_table = rows_table or writer.rows_table
-        self.overlay = Overlay(StoredRows(writer, self._rows_table))
+        self.overlay = Overlay(StoredRows(writer, self._rows_table), cache)
         self.rows = AllRows(self.overlay, domain.projections)
         self._tables = {
             p.prefix: ProjectionTable(self.overlay, p.prefix) for p in domain.projections
@@ -43,8 +49,10 @@ class Stage:
 class AppendStage(Stage):
     """A stage that runs commands. After `write` committed, `records` and `links` are facts."""
 
-    def __init__(self, writer: Writer, domain: Domain, clock: HybridClock, heads: Heads) -> None:
-        super().__init__(writer, domain)
+    def __init__(
+        self, writer: Writer, domain: Domain, clock: HybridClock, heads: Heads, cache: RowCache
+    ) -> None:
+        super().__init__(writer, domain, cache=cache)
         self._clock = clock
         self._heads = heads
         self.records: list[Record] = []

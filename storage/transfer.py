@@ -111,6 +111,7 @@ def _import_line(stage: Stage, line: dict[str, Any]) -> None:
         rows = {bytes.fromhex(row): bytes.fromhex(value) for row, value in line["rows"]}
         link = Link(serial, bytes.fromhex(digest), sequence, total)
         write_snapshot(stage.writer, Snapshot(Stream(*line["snapshot"]), link, rows))
+        stage.writer.set_number(b"last", max(serial, stage.writer.number(b"last")))
         for row, value in rows.items():
             stage.overlay.put(row, value)
         return

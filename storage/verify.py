@@ -6,19 +6,21 @@ indexed. Projections: folded again into a scratch environment and compared row b
 running broker the structure is left out, for the pages move under the checker.
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from storage.engine import Engine, Reader, lock_directory
+from storage.engine import Engine, Reader, create, lock_directory
 from storage.errors import Damaged, LogLocked, StorageError
-from storage.opening import probe
+from storage.opening import compare, probe
 from storage.projection import Domain
 from storage.reading import Span, walk_stream
 from storage.rebuild import Refold
 from storage.record import NO_LINK, Stream
 from storage.retention import streams
 from storage.settings import LogSettings
+from storage.sidefile import read_note
 from storage.snapshot import decode_snapshot, read_snapshot
 from storage.stage import Stage
 
@@ -31,35 +33,48 @@ _TABLES = ("log", "index", "snapshots", "meta")
 
 def verify(path: Path, domain: Domain, settings: LogSettings, progress: Progress) -> list[str]:
     """What is not intact, one line each; an empty list when everything is. Blocks."""
-    findings: list[str] = []
     try:
         lock = lock_directory(path)
     except LogLocked:
         progress("structure (left out: the broker is running)", 1, 1)
-        return findings + _verify_contents(path, domain, settings, None, progress)
+        return _findings(lambda: _verify_live(path, domain, settings, progress))
     try:
-        progress("structure", 0, 1)
-        probe(path, settings, thorough=True)
-        progress("structure", 1, 1)
+        return _findings(lambda: _verify_at_rest(path, domain, settings, progress))
+    finally:
+        os.close(lock)
+
+
+def _findings(check: Callable[[], list[str]]) -> list[str]:
+    try:
+        return check()
     except StorageError as error:
         return [str(error)]
-    return _verify_contents(path, domain, settings, lock, progress)
 
 
-def _verify_contents(
-    path: Path, domain: Domain, settings: LogSettings, lock: int | None, progress: Progress
+def _verify_at_rest(
+    path: Path, domain: Domain, settings: LogSettings, progress: Progress
 ) -> list[str]:
-    engine = Engine(path, settings, lock=lock)
+    progress("structure", 0, 1)
+    probe(path, settings, thorough=True)
+    progress("structure", 1, 1)
+    engine = Engine(path, settings)
+    try:
+        compare(engine, read_note(path), accept_loss=False)
+    finally:
+        engine.close()
+    return _verify_live(path, domain, settings, progress)
+
+
+def _verify_live(
+    path: Path, domain: Domain, settings: LogSettings, progress: Progress
+) -> list[str]:
+    engine = Engine(path, settings)
     try:
         with engine.read() as reader:
             findings = [*_check_keys(reader), *_check_chains(reader, progress)]
-            if not findings:
-                findings = list(_check_projections(reader, domain, settings, progress))
-    except StorageError as error:
-        findings = [str(error)]
+            return findings or list(_check_projections(reader, domain, settings, progress))
     finally:
         engine.close()
-    return findings
 
 
 def _check_keys(reader: Reader) -> Iterator[str]:
@@ -116,7 +131,9 @@ def _check_projections(
     reader: Reader, domain: Domain, settings: LogSettings, progress: Progress
 ) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="tidelog-verify-") as name:
-        scratch = Engine(Path(name), settings, lock=lock_directory(Path(name)), sync=False)
+        lock = lock_directory(Path(name))
+        create(Path(name))
+        scratch = Engine(Path(name), settings, lock=lock, sync=False)
         try:
             _refold(reader, scratch, domain, progress)
             with scratch.read() as rebuilt:

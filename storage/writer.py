@@ -19,17 +19,20 @@ from time import monotonic
 from typing import Any
 
 from storage.chain import Heads
-from storage.engine import Engine, Writer, free_disk_bytes
+from storage.engine import Engine, EngineError, Writer, free_disk_bytes
 from storage.errors import LogClosed, LogFailed, LogFull, StorageError
 from storage.projection import Domain
 from storage.queue import CommitQueue, Job
 from storage.record import Record
+from storage.rows import RowCache
 from storage.serial import HybridClock
 from storage.settings import LogSettings
 from storage.sidefile import SideFile
 from storage.stage import AppendStage
 
 logger = logging.getLogger("tidelog.storage")
+
+_ROOM_CHECK_S = 0.1
 
 Step = Callable[[Writer], bool]
 """One bounded piece of maintenance in a transaction of its own; True while there is more."""
@@ -73,13 +76,16 @@ class LogWriter:
     metrics: WriterMetrics = field(default_factory=WriterMetrics)
     queue: CommitQueue = field(init=False)
     _heads: Heads = field(init=False)
+    _rows: RowCache = field(init=False)
     _maintenance: deque[Maintenance] = field(default_factory=deque)
     _thread: Thread = field(init=False)
     _rest_until: float = 0.0
+    _room_until: float = 0.0
 
     def __post_init__(self) -> None:
         self.queue = CommitQueue(self.settings)
         self._heads = Heads(self.settings.heads_max)
+        self._rows = RowCache(self.settings.cached_rows_max)
         self._thread = Thread(target=self._run, name="tidelog-writer", daemon=True)
         if self.settings.switch_interval_us:
             interval = self.settings.switch_interval_us / 1e6
@@ -119,44 +125,59 @@ class LogWriter:
             stage = self._apply(batch)
         except StorageError as error:
             return self._commit_failed(batch, error)
+        except Exception as error:  # a bug; the transaction was aborted, so later batches are safe
+            logger.exception("a commit met a bug")
+            return self._refuse(batch, error)
         self._heads.update(stage.links)
+        self._rows.update(stage.overlay.accepted)
         self.metrics.commits += 1
         self.metrics.records += len(stage.records)
+        self._note(stage.records)
         self.committed(Commit(stage.records, batch))
         return None
 
     def _apply(self, batch: list[Job]) -> AppendStage:
         with self.engine.write() as writer:
-            self._check_room(writer.used_bytes())
-            stage = AppendStage(writer, self.domain, self.clock, self._heads)
+            self._check_room(writer)
+            stage = AppendStage(writer, self.domain, self.clock, self._heads, self._rows)
             for job in batch:
                 job.results = [self._outcome(stage, command) for command in job.commands]
             stage.write()
-        last = stage.records[-1].link if stage.records else None
-        if last:
-            self.side.note(self.engine.committed(), (last.serial, last.hash))
         return stage
+
+    def _note(self, records: list[Record]) -> None:
+        """Tell the side file. The commit stands whether or not that works."""
+        last = records[-1].link if records else None
+        if last is None:
+            return
+        try:
+            self.side.note(self.engine.committed(), (last.serial, last.hash))
+        except OSError as error:
+            self._fail(LogFailed(f"the side file cannot be written: {error}"))
 
     def _outcome(self, stage: AppendStage, command: Any) -> Any:
         self.metrics.commands += 1
         try:
             outcome = stage.run(command)
-        except StorageError as error:
-            if isinstance(error, LogFull | LogFailed):
-                raise
-            return error
+        except EngineError:
+            raise  # the transaction is broken, not the command
         except Exception as error:  # a refusal, or a bug: either way only this command's
             self.metrics.refused += 1
             return error
         self.metrics.duplicates += outcome.duplicate
         return outcome
 
-    def _check_room(self, used_bytes: int) -> None:
-        if self.settings.max_bytes and used_bytes >= self.settings.max_bytes:
-            raise LogFull(f"the log holds {used_bytes} bytes, max_bytes={self.settings.max_bytes}")
+    def _check_room(self, writer: Writer) -> None:
+        limit = self.settings.max_bytes
+        if limit and writer.used_bytes() >= limit:
+            raise LogFull(f"the log holds {limit} bytes, its max_bytes")
+        if monotonic() < self._room_until:
+            return
+        self._room_until = monotonic() + _ROOM_CHECK_S
         free, size = free_disk_bytes(self.engine.path)
         reserve = min(self.settings.disk_reserve_bytes, size // 20)
         if free < reserve:
+            self._room_until = 0.0
             raise LogFull(f"{free} bytes are free on the disk, {reserve} are kept in reserve")
 
     def _commit_failed(self, batch: list[Job], error: StorageError) -> None:
@@ -173,7 +194,7 @@ class LogWriter:
         self.queue.refuse(error)
         try:
             self.engine.reopen_readonly()
-        except StorageError:
+        except Exception:
             logger.critical("the log cannot be reopened for reading", exc_info=True)
 
     def _refuse(self, batch: list[Job], error: Exception) -> None:
@@ -199,6 +220,7 @@ class LogWriter:
         self._rest_until = now + (now - began) * self.settings.maintenance_rest
 
     def _step(self, step: Step) -> bool:
+        self._rows.clear()  # a step may write rows of its own
         with self.engine.write() as writer:
             more = step(writer)
         self.side.note(self.engine.committed())

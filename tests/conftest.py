@@ -1,4 +1,4 @@
-"""Lets tests import `storage`, `broker`, … and each other (`tests.storage.ledger`) from the tree."""
+"""Lets tests import `storage`, `broker`, … and each other (`tests.storage.ledger`) by path."""
 
 import sys
 from pathlib import Path

@@ -145,6 +145,20 @@ async def test_a_websocket_on_a_used_connection_is_refused() -> None:
         assert await client.rest() == b""
 
 
+@pytest.mark.parametrize("last", [b"", get(), get("/hold")], ids=["new", "idle", "busy"])
+async def test_a_client_that_leaves_is_forgotten_at_once(last: bytes) -> None:
+    """Hypercorn alone would keep its socket for the rest of the idle timeout."""
+    async with serving() as server:
+        client = await server.connect()
+        await client.send(get())
+        await client.reply()
+        await client.send(last)
+        await trio.testing.wait_all_tasks_blocked()
+        await client.stream.aclose()
+        server.app.release.set()
+        await server.admission.wait_empty()
+
+
 @pytest.mark.parametrize("prefix", [b"", get()])
 async def test_cleartext_http2_is_not_offered(prefix: bytes) -> None:
     async with serving() as server:

@@ -6,15 +6,18 @@ acknowledged is there, once, under the serial that was acknowledged; nothing is 
 sent; every chain is whole and in order; the projections say what a fold of the records says.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgpack
 
 from storage.engine import Engine, Reader
-from storage.record import Record, Stream, stream_key, unpack
+from storage.opening import open_engine
+from storage.record import Record, stream_key, unpack
 from storage.rows import AllRows, StoredRows
+from storage.settings import LogSettings
 from storage.snapshot import decode_snapshot
 from tests.storage.ledger import id_key, ledger
 
@@ -49,6 +52,16 @@ class Journal:
             self.contradictions.append(f"{id_} was said to be {known[id_]}, then {serial}")
 
 
+@contextmanager
+def reopened(path: Path) -> Iterator[Engine]:
+    """The log as the next process would open it, checks included. Raises what opening raises."""
+    engine = open_engine(path, LogSettings(), accept_loss=False).engine
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
 def everything(reader: Reader, after: int = 0) -> Iterator[Record]:
     """Every record of the log table, checked against its checksum."""
     start, stop = (after + 1).to_bytes(8, "big"), b"\xff" * 9
@@ -61,7 +74,7 @@ def violations(engine: Engine, acked: dict[str, int], sent: set[str]) -> list[st
     with engine.read() as reader:
         records = list(everything(reader))
         found = [*_exactly_once(records, acked, sent), *_chains(reader, records)]
-        return [*found, *_index(reader, records), *_projections(engine, reader, records)]
+        return [*found, *_index(reader, records), *_projections(reader, records)]
 
 
 def _exactly_once(records: list[Record], acked: dict[str, int], sent: set[str]) -> Iterator[str]:
@@ -97,11 +110,11 @@ def _index(reader: Reader, records: list[Record]) -> Iterator[str]:
     expected = {stream_key(r.stream) + r.serial.to_bytes(8, "big") for r in records}
     found = {key for key, _ in reader.walk("index", b"", b"\xff" * 30)}
     if found != expected:
-        yield f"the index has {len(found - expected)} entries too many, {len(expected - found)} less"
+        yield f"the index has {len(found - expected)} entries too many, lacks {len(expected - found)}"
 
 
-def _projections(engine: Engine, reader: Reader, records: list[Record]) -> Iterator[str]:
-    rows = AllRows(StoredRows(reader, engine.rows_table), ledger().projections)
+def _projections(reader: Reader, records: list[Record]) -> Iterator[str]:
+    rows = AllRows(StoredRows(reader, reader.rows_table), ledger().projections)
     ids = {id_key(r.stream, r.event["id"]): r.serial.to_bytes(8, "big") for r in records}
     if dict(rows.scan("ids")) != ids:
         yield "the ids projection is not what the records fold to"
@@ -110,7 +123,3 @@ def _projections(engine: Engine, reader: Reader, records: list[Record]) -> Itera
     kept = dict(rows.scan("tallies"))
     if any(kept.get(key) != value for key, value in tallies.items()):
         yield "the tallies projection is not what the records fold to"
-
-
-def per_stream(records: Iterable[Record]) -> Counter[Stream]:
-    return Counter(record.stream for record in records)

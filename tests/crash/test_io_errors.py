@@ -11,7 +11,6 @@ and writing resumes when there is room again.
 """
 
 import json
-import os
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,11 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from storage import LogSettings
-from storage.opening import open_engine
-from tests.crash.journal import Journal, violations
+from tests.crash.journal import Journal, reopened, violations
 from tests.crash.require import tool, unavailable
-from tests.crash.tracing import Call, lines_written, python, read_trace, run_traced
+from tests.crash.tracing import Call, lines_written, python, read_trace, run, run_traced
 from tests.crash.workload import Plan
 
 pytestmark = pytest.mark.crash
@@ -44,10 +41,10 @@ def dry_run(tmp_path: Path) -> list[Call]:
     return read_trace(tmp_path / "dry.trace")
 
 
-def kth(calls: list[Call], name: str, wanted: Callable[[Call], bool]) -> int:
-    """Which call of `name` on the writer thread is the first wanted one after the hold."""
+def kth(calls: list[Call], name: str, wanted: Callable[[Call], bool], skip: int = 0) -> int:
+    """Which call of `name` on its thread is the first wanted one since the hold, `skip`ping some."""
     hold = next(call.begun for call, line in lines_written(calls) if line == "H")
-    target = next(c for c in calls if c.begun > hold and c.name == name and wanted(c))
+    target = [c for c in calls if c.begun > hold and c.name == name and wanted(c)][skip]
     mine = [c for c in calls if c.thread == target.thread and c.name == name]
     return mine.index(target) + 1
 
@@ -69,11 +66,8 @@ def injected(trace: Path) -> list[Call]:
 
 
 def assert_reopens_whole(plan: Plan, journal: Journal) -> None:
-    engine = open_engine(Path(plan.path), LogSettings(), accept_loss=False)
-    try:
+    with reopened(Path(plan.path)) as engine:
         assert not violations(engine, journal.acked, journal.sent)
-    finally:
-        engine.close()
 
 
 def assert_refused(journal: Journal, plan: Plan, error: str) -> None:
@@ -123,7 +117,7 @@ def test_a_note_that_cannot_be_written_leaves_nobody_waiting(
 ) -> None:
     """The commit before the note is on disk, so its callers may hear of success or of LogFailed;
     but each must hear, and reads go on."""
-    k = kth(dry_run, "pwrite64", is_note) + 1  # the first is the held step's own
+    k = kth(dry_run, "pwrite64", is_note, skip=1)  # the first is the held step's own
     plan, journal = fail_commit(tmp_path, f"pwrite64:error={error}:when={k}", is_note)
     assert journal.sent == journal.acked.keys() | journal.refused.keys()
     assert set(journal.refused.values()) <= {"LogFailed"}
@@ -161,24 +155,52 @@ def test_at_max_bytes_writes_are_refused_and_reads_go_on(tmp_path: Path) -> None
 
 def run_untraced(scenario: str, plan: Plan) -> Journal:
     command = python("tests.crash.workload", scenario, json.dumps(asdict(plan)))
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert run.returncode == 0, run.stderr
-    return Journal().add(run.stdout.splitlines())
+    return Journal().add(run(command).splitlines())
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB."""
+    """A file system of 8 MiB, of which a ballast takes 2."""
     mount, umount = tool("mount"), tool("umount")
     disk = tmp_path / "disk"
     disk.mkdir()
-    made = subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    options = ["-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    made = subprocess.run([mount, *options], capture_output=True, text=True, check=False)
     if made.returncode != 0:
         unavailable(f"a small tmpfs cannot be mounted here: {made.stderr.strip()}")
+    (disk / "ballast").write_bytes(bytes(2 * MIB))
     yield disk
-    subprocess.run([umount, disk], check=True)
+    subprocess.run([umount, str(disk)], check=True)
+
+
+@pytest.mark.parametrize("reserve", [0, MIB], ids=["to the last block", "to the reserve"])
+def test_a_full_disk_refuses_until_there_is_room(small_disk: Path, reserve: int) -> None:
+    """A real one. Without a reserve it is LMDB that runs out of room, in the middle of a commit."""
+    path = str(small_disk / "log")
+    plan = Plan(path, rounds=2_000, group=20, size=500, disk_reserve_bytes=reserve)
+    journal = run_untraced("ballast", plan)
+    assert set(journal.refused.values()) == {"LogFull"}
+    assert journal.acked.keys() >= {"again-0", "again-19"}
+    assert journal.acked == journal.read
+    assert_reopens_whole(plan, journal)
+
+
+def assert_trimming_made_room(journal: Journal, plan: Plan) -> None:
+    assert set(journal.refused.values()) == {"LogFull"}
+    assert journal.acked.items() <= journal.read.items()
+    newest = {f"again-{n}": journal.acked.get(f"again-{n}") for n in range(plan.group)}
+    assert None not in newest.values(), "writing did not resume"
+    with reopened(Path(plan.path)) as engine:
+        assert not violations(engine, newest, journal.sent)
+
+
+def test_trimming_a_full_disk_makes_room(small_disk: Path) -> None:
+    """LMDB keeps freed pages in its file, so the file system looks as full as before."""
+    path = str(small_disk / "log")
+    plan = Plan(path, rounds=2_000, group=20, size=500, disk_reserve_bytes=MIB, step=20)
+    assert_trimming_made_room(run_untraced("trimming", plan), plan)
+
+
+def test_trimming_a_log_at_max_bytes_makes_room(tmp_path: Path) -> None:
+    plan = Plan(str(tmp_path / "log"), rounds=2_000, group=20, size=500, max_bytes=2 * MIB)
+    assert_trimming_made_room(run_untraced("trimming", plan), plan)

@@ -1,11 +1,13 @@
-"""System calls of a run, as strace saw them: which thread did what, with which bytes, in which order.
+"""System calls of a run, as strace saw them: which thread did what, with which bytes, and when.
 
 strace writes a line when a call begins and, if another thread got in between, a second one when it
 returns. `begun` and `ended` are those line numbers: call A returned before call B began exactly if
 A.ended < B.begun. strace stops a thread at both ends of a call, so this order is the real one.
 """
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,7 +17,7 @@ from pathlib import Path
 from tests.crash.require import tool, unavailable
 
 ROOT = Path(__file__).parents[2]
-RUN_TIMEOUT_S = 240
+RUN_TIMEOUT_S = 60
 WRITES = {"write", "writev", "pwrite64", "pwritev"}
 SYNCS = {"fdatasync", "fsync"}
 _CALLS = ("openat", "close", "lseek", "ftruncate", "rename", *sorted(WRITES), *sorted(SYNCS))
@@ -55,24 +57,33 @@ def python(module: str, *args: str) -> list[str]:
     return [sys.executable, "-m", module, *args]
 
 
+def run(command: Sequence[str]) -> str:
+    """Run a program to its end and return its standard output. One that hangs, or fails, fails the
+    test, and nothing of it is left running."""
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(
+        command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
+    try:
+        out, err = child.communicate(timeout=RUN_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        out, err = child.communicate()
+        raise AssertionError(f"{command} hangs; it said …{out[-1000:]}\n{err[-3000:]}") from None
+    if "PTRACE_TRACEME" in err or "ptrace(" in err:
+        unavailable(f"strace may not trace here: {err.strip()[:200]}")
+    assert child.returncode == 0, (
+        f"{command} exited {child.returncode}: {out[-1000:]}\n{err[-3000:]}"
+    )
+    return out
+
+
 def run_traced(command: Sequence[str], trace: Path, inject: Sequence[str] = ()) -> str:
     """Run `command` under strace and return its standard output. `inject` as in strace(1)."""
-    strace = tool("strace")
     faults = [part for fault in inject for part in ("-e", f"inject={fault}")]
-    watched = f"trace={','.join(_CALLS)}"
-    prefix = [strace, "-f", "-xx", "-s", "1000000", "-o", str(trace), "-e", watched, *faults, "--"]
-    run = subprocess.run(
-        [*prefix, *command],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=RUN_TIMEOUT_S,
-        check=False,
-    )
-    if "PTRACE_TRACEME" in run.stderr or "ptrace(" in run.stderr:
-        unavailable(f"strace may not trace here: {run.stderr.strip()[:200]}")
-    assert run.returncode == 0, f"{command} failed under strace:\n{run.stdout[-2000:]}{run.stderr}"
-    return run.stdout
+    watched = ["-e", f"trace={','.join(_CALLS)}"]
+    strace = [tool("strace"), "-f", "-xx", "-s", "1000000", "-o", str(trace), *watched, *faults]
+    return run([*strace, "--", *command])
 
 
 def read_trace(trace: Path) -> list[Call]:
@@ -111,7 +122,7 @@ def unescape(text: str) -> bytes:
 
 
 def _follow_files(calls: list[Call]) -> None:
-    """Say of each call which file it was on and where it wrote. One process, threads share files."""
+    """Say of each call which file it was on and where it wrote. Threads share files."""
     files: dict[int, tuple[str, str]] = {}
     places: dict[int, int] = {}
     for call in calls:

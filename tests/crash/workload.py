@@ -8,6 +8,7 @@ Each tells another process what it does, one line per fact, on standard output:
     A id serial     acknowledged
     E id error      refused, with the class of the error
     R id serial     read back from the log, in the order of its stream
+    T               a trim follows: from here on acknowledged posts may be gone
     H               the writer was held, the fault is due in the next commit
 """
 
@@ -15,7 +16,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -24,8 +25,9 @@ from typing import Any
 
 import trio
 
-from storage import Log, LogSettings, StorageError, Stream, open_log
-from storage.stage import Stage
+from storage import Log, LogSettings, Record, Span, StorageError, Stream, open_log
+from storage.engine import Writer
+from storage.retention import Retention
 from tests.storage.ledger import POSTS, Post, ledger
 
 CHANNELS = 7
@@ -66,17 +68,26 @@ async def send(log: Log, id_: str, size: int = 100) -> bool:
     return True
 
 
-async def send_together(log: Log, ids: list[str], size: int = 100) -> None:
-    """One commit for all of them."""
+async def send_together(log: Log, ids: list[str], size: int = 100) -> bool:
+    """One commit for all of them. False if it was refused."""
     for id_ in ids:
         say("S", id_)
-    for id_, result in zip(
-        ids, await log.submit_all([post(id_, size) for id_ in ids], app="app"), strict=True
-    ):
+    results = await log.submit_all([post(id_, size) for id_ in ids], app="app")
+    for id_, result in zip(ids, results, strict=True):
         if isinstance(result, Exception):
             say("E", id_, type(result).__name__)
         else:
             say("A", id_, result.serials[0])
+    return not isinstance(results[0], Exception)
+
+
+async def pages(log: Log, stream: Stream) -> AsyncIterator[Record]:
+    first, more = 0, True
+    while more:
+        records, more = await log.read(stream, Span(first), limit=1_000)
+        for record in records:
+            yield record
+        first = records[-1].serial + 1 if records else 0
 
 
 async def read_back(log: Log) -> None:
@@ -84,10 +95,10 @@ async def read_back(log: Log) -> None:
     found: dict[str, int] = {}
     for number in range(CHANNELS):
         stream = Stream("app", f"channel-{number}", POSTS)
-        for record in (await log.read(stream, limit=1_000)).records:
+        async for record in pages(log, stream):
             found[record.event["id"]] = record.serial
             say("R", record.event["id"], record.serial)
-    known = await log.query(lambda rows: {key: value for key, value in rows.scan("ids")})
+    known = await log.query(lambda rows: dict(rows.scan("ids")))
     assert sorted(known.values()) == sorted(s.to_bytes(8, "big") for s in found.values())
 
 
@@ -105,6 +116,7 @@ class Plan:
     metasync: bool = True
     max_bytes: int = 0
     disk_reserve_bytes: int = 0
+    step: int = 500
 
     @property
     def settings(self) -> LogSettings:
@@ -112,6 +124,7 @@ class Plan:
             batch_commands_max=self.batch,
             max_bytes=self.max_bytes,
             disk_reserve_bytes=self.disk_reserve_bytes,
+            maintenance_records=self.step,
         )
 
 
@@ -142,7 +155,7 @@ async def hold_writer(log: Log, submit: Callable[[], Any]) -> None:
     """Let `submit` fill the queue while the writer stands still, then let it go."""
     held, go = Event(), Event()
 
-    def step(_: Stage) -> bool:
+    def step(_: Writer) -> bool:
         held.set()
         go.wait()
         return False
@@ -184,7 +197,35 @@ async def persistent(log: Log, plan: Plan) -> None:
     await read_back(log)
 
 
-SCENARIOS = {f.__name__: f for f in (steady, crowd, waiters, persistent)}
+async def fill(log: Log, plan: Plan) -> int:
+    """Commits until one is refused; returns how many posts that took."""
+    for number in range(0, plan.rounds * plan.group, plan.group):
+        ids = [f"fill-{number + n}" for n in range(plan.group)]
+        if not await send_together(log, ids, plan.size):
+            return number
+    raise AssertionError("the disk never filled up")
+
+
+async def ballast(log: Log, plan: Plan) -> None:
+    """Fill the disk, read, make room by deleting a file beside the log, and write again."""
+    await fill(log, plan)
+    await read_back(log)
+    Path(plan.path).with_name("ballast").unlink()
+    await send_together(log, [f"again-{n}" for n in range(plan.group)], plan.size)
+    await read_back(log)
+
+
+async def trimming(log: Log, plan: Plan) -> None:
+    """Fill the log, read, make room by trimming all but the newest posts, and write again."""
+    await fill(log, plan)
+    await read_back(log)
+    say("T")
+    await log.sweep(lambda rows, stream: Retention(records=10))
+    await send_together(log, [f"again-{n}" for n in range(plan.group)], plan.size)
+    await read_back(log)
+
+
+SCENARIOS = {f.__name__: f for f in (steady, crowd, waiters, persistent, ballast, trimming)}
 
 
 async def run(scenario: str, plan: Plan) -> None:

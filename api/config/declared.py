@@ -1,0 +1,90 @@
+"""Apps, keys and namespaces that the configuration declares, for the server to make true.
+
+Owns their form in the file and its checking; `api.server` reconciles them into the log. What is no
+longer declared stays in the log until a command removes it: a line lost from a file must not take
+an app with it.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from api.config.errors import ConfigError
+from broker import BrokerError
+from broker.credentials import parse_key
+from broker.tenancy import NamespaceRules
+
+TABLES = ("apps", "keys", "namespaces")
+
+
+class DeclaredApp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: str
+    name: str = ""
+
+
+class DeclaredKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`key`: appId.keyId:secret; it is given every permission of its app."""
+
+    key: str
+
+    def __repr__(self) -> str:
+        return "<DeclaredKey>"
+
+
+class DeclaredNamespace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`app`: None is the only, or the oldest, app."""
+
+    id: str
+    rules: NamespaceRules
+    app: str | None = None
+
+
+class Declarations(msgspec.Struct, frozen=True):
+    apps: tuple[DeclaredApp, ...] = ()
+    keys: tuple[DeclaredKey, ...] = ()
+    namespaces: tuple[DeclaredNamespace, ...] = ()
+
+
+def declared(document: Mapping[str, Any], file: Path | None, keys: list[str]) -> Declarations:
+    tables = {name: list(_tables(document, name, file)) for name in TABLES}
+    given = [("the given key", {"key": text}) for text in keys]
+    every_key = [*tables["keys"], *given]
+    return Declarations(
+        tuple(_one(DeclaredApp, table, where) for where, table in tables["apps"]),
+        tuple(_one(DeclaredKey, table, where) for where, table in every_key),
+        tuple(_namespace(table, where) for where, table in tables["namespaces"]),
+    )
+
+
+def _tables(
+    document: Mapping[str, Any], name: str, file: Path | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    tables = document.get(name, [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError(f"{file}: {name} must be a list of tables: [[{name}]]")
+    for number, table in enumerate(tables, start=1):
+        yield f"{file}: [[{name}]] number {number}", table
+
+
+def _one(declared: type, table: Mapping[str, Any], where: str) -> Any:
+    """Messages of msgspec name the field and the type, never the value, which may be a secret."""
+    try:
+        found: Any = msgspec.convert(table, declared)
+        if isinstance(found, DeclaredKey):
+            parse_key(found.key)
+    except (msgspec.ValidationError, BrokerError) as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return found
+
+
+def _namespace(table: Mapping[str, Any], where: str) -> DeclaredNamespace:
+    own = {name: table[name] for name in ("id", "app") if name in table}
+    rules = {name: value for name, value in table.items() if name not in own}
+    unknown = set(rules) - set(NamespaceRules.__struct_fields__)
+    if unknown:
+        known = ", ".join(NamespaceRules.__struct_fields__)
+        raise ConfigError(f"{where}: {min(unknown)} is not a rule; the rules are {known}")
+    found: DeclaredNamespace = _one(DeclaredNamespace, {**own, "rules": rules}, where)
+    return found

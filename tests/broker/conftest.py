@@ -1,0 +1,41 @@
+"""A clock that tests set, and brokers that are opened with it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+import broker
+from broker.broker import Broker
+
+START_MS = 1_700_000_000_000
+
+
+class FakeClock:
+    """A wall clock that stands still until it is told."""
+
+    def __init__(self, ms: int = START_MS) -> None:
+        self.ms = ms
+
+    def __call__(self) -> int:
+        return self.ms
+
+    def advance(self, ms: int) -> None:
+        self.ms += ms
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+async def opened(path: Path, clock: FakeClock) -> AsyncIterator[Broker]:
+    """A broker on an empty directory; its clock stands still."""
+    async with broker.open(path, clock=clock) as b:
+        yield b
