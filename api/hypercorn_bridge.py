@@ -34,6 +34,7 @@ import h11
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.events import Closed, Event
 from hypercorn.protocol import ProtocolWrapper
 from hypercorn.protocol.events import Body, EndBody, Response
 from hypercorn.protocol.h2 import H2Protocol
@@ -234,6 +235,13 @@ class _H2(H2Protocol):
         )
         self._receiving: set[int] = set()  # streams whose request is not whole yet
         self._resets = 0
+
+    async def handle(self, event: Event) -> None:
+        """Replies to a client that went away would wait for a sender that has ended."""
+        await super().handle(event)
+        if isinstance(event, Closed):
+            for buffer in self.stream_buffers.values():
+                await buffer.close()
 
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
         for event in events:

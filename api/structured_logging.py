@@ -17,15 +17,12 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import UTC, datetime
+
+from api.request_id import request_id
 
 HIDDEN = "***"
 TEXT_CHARS_MAX = 16_384  # of one message or trace, cut behind the scrubbing
-
-_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 _NAMED = r"access_?token|key|token|secret|signature|password|connection_?key|key_?secret"
 _IPV4 = r"(?:\d{1,3}\.){3}\d{1,3}:\d{1,5}\b"
@@ -51,20 +48,6 @@ def scrub(text: str) -> str:
     return text
 
 
-@contextmanager
-def request(request_id: str) -> Iterator[None]:
-    """What is logged within, in this task and those it starts, carries the request's id."""
-    token = _request_id.set(request_id)
-    try:
-        yield
-    finally:
-        _request_id.reset(token)
-
-
-def current_request_id() -> str | None:
-    return _request_id.get()
-
-
 class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = {
@@ -72,7 +55,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": _bounded(scrub(record.getMessage())),
-            "request_id": scrub(_request_id.get() or "") or None,
+            "request_id": scrub(request_id.get() or "") or None,
             "trace": _trace(record),
         }
         present = {name: value for name, value in fields.items() if value is not None}

@@ -17,15 +17,17 @@ from storage import Outcome, Rows
 ROOT_CAPABILITY = '{"[*]*":["*"]}'
 DEFAULT_CAPABILITY = '{"*":["*"]}'
 Submit = Callable[..., Awaitable[Outcome]]
+Purge = Callable[[str], Awaitable[None]]
 View = Callable[[], AbstractContextManager[Rows]]
 
 
 class Apps:
     """What `tidelog apps|keys|namespaces` do, in process."""
 
-    def __init__(self, submit: Submit, rows: View) -> None:
+    def __init__(self, submit: Submit, rows: View, purge: Purge) -> None:
         self._submit = submit
         self._rows = rows
+        self._purge = purge
 
     def list(self) -> list[App]:
         with self._rows() as rows:
@@ -62,7 +64,8 @@ class Apps:
         return created
 
     async def delete(self, app: str) -> None:
-        """Delete an app, its keys and namespaces; then remove what its channels hold."""
+        """Remove what an app's channels hold, then the app, its keys and namespaces."""
+        await self._purge(app)
         await self._run(administration.DeleteApp(app), app)
 
     async def create_key(

@@ -58,7 +58,7 @@ class Broker:
         self.series = series
         self.clock = clock
         self.metrics = Metrics()
-        self.apps = Apps(self.submit, self.rows)
+        self.apps = Apps(self.submit, self.rows, self.purge)
         self.hub = Hub(log, series)
         self._limits = PublishLimits(
             message_bytes=settings.message_bytes_max, messages=settings.publish_messages_max

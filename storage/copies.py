@@ -12,11 +12,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from storage.engine import DATA_FILE, FORMAT, Engine, Reader, lock_directory, sync_path
+from storage.engine import DATA_FILE, Engine, Reader, lock_directory, sync_path
 from storage.errors import StorageError
 from storage.opening import position_of, probe
 from storage.settings import LogSettings
 from storage.sidefile import forget_notes
+from storage.upgrade import FORMAT
 
 MANIFEST = "manifest.json"
 _LAST_KEY = b"\xff" * 600

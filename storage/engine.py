@@ -25,8 +25,8 @@ import lmdb
 from storage.errors import Damaged, FormatError, LogClosed, LogFailed, LogFull, LogLocked
 from storage.record import open_row, seal_row
 from storage.settings import LogSettings
+from storage.upgrade import FORMAT, upgrade
 
-FORMAT = 1
 DATA_FILE = "data.mdb"
 _LOCK_FILE = "writer.lock"
 ROWS = ("rows.0", "rows.1")
@@ -83,9 +83,11 @@ class Reader:
         return ROWS[self.number(b"rows")]
 
     def number(self, name: bytes) -> int:
-        """A number of the meta table; 0 when it was never set."""
-        sealed = self.get("meta", name)
-        return int(open_row(name, sealed)) if sealed is not None else 0
+        """A number of the meta table, 0 when it was never set. In format 1 they are not sealed."""
+        value = self.get("meta", name)
+        if value is None:
+            return 0
+        return int(value if self.get("meta", b"format") == b"1" else open_row(name, value))
 
     @property
     def id(self) -> int:
@@ -187,6 +189,9 @@ class Engine:
             )
         if found < 1:
             raise FormatError(f"{self.path} is not a Tidelog data directory")
+        if found < FORMAT and not self._readonly:
+            with self.write() as writer:
+                upgrade(writer, found)
 
     @property
     def _live(self) -> lmdb.Environment:

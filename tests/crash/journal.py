@@ -110,7 +110,7 @@ def _index(reader: Reader, records: list[Record]) -> Iterator[str]:
     expected = {stream_key(r.stream) + r.serial.to_bytes(8, "big") for r in records}
     found = {key for key, _ in reader.walk("index", b"", b"\xff" * 30)}
     if found != expected:
-        yield f"the index has {len(found - expected)} entries too many, lacks {len(expected - found)}"
+        yield f"the index has {len(found - expected)} keys too many, lacks {len(expected - found)}"
 
 
 def _projections(reader: Reader, records: list[Record]) -> Iterator[str]:

@@ -42,7 +42,7 @@ def dry_run(tmp_path: Path) -> list[Call]:
 
 
 def kth(calls: list[Call], name: str, wanted: Callable[[Call], bool], skip: int = 0) -> int:
-    """Which call of `name` on its thread is the first wanted one since the hold, `skip`ping some."""
+    """Which call of `name` on its thread is the first wanted one since the hold, plus `skip`."""
     hold = next(call.begun for call, line in lines_written(calls) if line == "H")
     target = [c for c in calls if c.begun > hold and c.name == name and wanted(c)][skip]
     mine = [c for c in calls if c.thread == target.thread and c.name == name]
@@ -160,11 +160,11 @@ def run_untraced(scenario: str, plan: Plan) -> Journal:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MiB, of which a ballast takes 2."""
+    """A file system of 64 MiB, of which a ballast takes 2."""
     mount, umount = tool("mount"), tool("umount")
     disk = tmp_path / "disk"
     disk.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    options = ["-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)]
     made = subprocess.run([mount, *options], capture_output=True, text=True, check=False)
     if made.returncode != 0:
         unavailable(f"a small tmpfs cannot be mounted here: {made.stderr.strip()}")
@@ -177,7 +177,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_refuses_until_there_is_room(small_disk: Path, reserve: int) -> None:
     """A real one. Without a reserve it is LMDB that runs out of room, in the middle of a commit."""
     path = str(small_disk / "log")
-    plan = Plan(path, rounds=2_000, group=20, size=500, disk_reserve_bytes=reserve)
+    plan = Plan(path, rounds=2_000, group=20, size=4_000, disk_reserve_bytes=reserve)
     journal = run_untraced("ballast", plan)
     assert set(journal.refused.values()) == {"LogFull"}
     assert journal.acked.keys() >= {"again-0", "again-19"}
@@ -197,7 +197,7 @@ def assert_trimming_made_room(journal: Journal, plan: Plan) -> None:
 def test_trimming_a_full_disk_makes_room(small_disk: Path) -> None:
     """LMDB keeps freed pages in its file, so the file system looks as full as before."""
     path = str(small_disk / "log")
-    plan = Plan(path, rounds=2_000, group=20, size=500, disk_reserve_bytes=MIB, step=20)
+    plan = Plan(path, rounds=2_000, group=20, size=4_000, disk_reserve_bytes=4 * MIB, step=100)
     assert_trimming_made_room(run_untraced("trimming", plan), plan)
 
 
