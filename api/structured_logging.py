@@ -72,7 +72,10 @@ class ScrubbedStream(logging.StreamHandler):  # type: ignore[type-arg] # subscri
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
         """The library would print the arguments, which may hold what `scrub` should have seen."""
         try:
-            print(f'{{"level": "error", "message": "unloggable line of {record.name}"}}', file=sys.stderr)
+            print(
+                f'{{"level": "error", "message": "unloggable line of {record.name}"}}',
+                file=sys.stderr,
+            )
         except (OSError, ValueError):  # standard error is gone, there is nobody to tell
             return
 
@@ -86,7 +89,11 @@ def configure(level: str) -> None:
 
 
 def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(seconds, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def _trace(record: logging.LogRecord) -> str | None:

@@ -28,8 +28,9 @@ RECORD_VERSION = 1
 REDACTED = 1
 HASH_BYTES = 16
 GENESIS = bytes(HASH_BYTES)
-_HEADER = struct.Struct(">BBI16sQQ")
-_CHECKED_FROM = 6
+_PREFIX = struct.Struct(">BBI")
+_REST = struct.Struct(">16sQQ")
+_HEADER_BYTES = _PREFIX.size + _REST.size
 _CRC = struct.Struct(">I")
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -90,17 +91,25 @@ def serial_key(serial: int) -> bytes:
 def pack(stream: Stream, serial: int, previous: Link, body: bytes) -> tuple[bytes, Link]:
     """The bytes of a record and the link that it ends."""
     payload = _encode((*stream, body))
-    total = previous.total + _HEADER.size + len(payload)
+    total = previous.total + _HEADER_BYTES + len(payload)
     return _seal(0, serial, previous.hash, previous.sequence + 1, total, payload)
 
 
 def _seal(
     flags: int, serial: int, previous: bytes, sequence: int, total: int, payload: bytes
 ) -> tuple[bytes, Link]:
-    raw = _HEADER.pack(RECORD_VERSION, flags, 0, previous, sequence, total) + payload
-    crc = zlib.crc32(raw, serial & 0xFFFFFFFF) ^ serial >> 32
-    value = raw[:2] + _CRC.pack(crc) + raw[_CHECKED_FROM:]
+    rest = _REST.pack(previous, sequence, total)
+    crc = _checksum(serial, RECORD_VERSION, flags, rest, payload)
+    value = _PREFIX.pack(RECORD_VERSION, flags, crc) + rest + payload
     return value, Link(serial, _hash(serial, value), sequence, total)
+
+
+def _checksum(serial: int, version: int, flags: int, *parts: bytes) -> int:
+    """Over the serial and all of the record, its own place taken as zero."""
+    crc = zlib.crc32(_PREFIX.pack(version, flags, 0), serial & 0xFFFFFFFF)
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return crc ^ serial >> 32
 
 
 def _hash(serial: int, value: bytes) -> bytes:
@@ -110,15 +119,15 @@ def _hash(serial: int, value: bytes) -> bytes:
 def unpack(serial: int, value: bytes, decode: Decode) -> Record:
     """Raises Damaged when the bytes are not those that were written, FormatError for a newer
     version."""
-    if len(value) < _HEADER.size:
+    if len(value) < _HEADER_BYTES:
         raise Damaged(f"record {serial} is cut short")
-    version, flags, crc, previous, sequence, total = _HEADER.unpack_from(value)
-    blank = value[:2] + bytes(4) + value[_CHECKED_FROM:]
-    if crc != zlib.crc32(blank, serial & 0xFFFFFFFF) ^ serial >> 32:
+    version, flags, crc = _PREFIX.unpack_from(value)
+    if crc != _checksum(serial, version, flags, value[_PREFIX.size :]):
         raise Damaged(f"record {serial} does not match its checksum")
     if version > RECORD_VERSION:
         raise FormatError(f"record {serial} has version {version}, newer than {RECORD_VERSION}")
-    app, channel, kind, body = _decode(value[_HEADER.size :])
+    previous, sequence, total = _REST.unpack_from(value, _PREFIX.size)
+    app, channel, kind, body = _decode(value[_HEADER_BYTES:])
     stream = Stream(app, channel, kind)
     if flags & REDACTED:
         return Record(serial, stream, None, Link(serial, body, sequence, total), previous)

@@ -63,7 +63,10 @@ class HybridClock:
         """The base serial (index 0) of the next command, greater than all before it."""
         with self._lock:
             wall = self._wall()
-            ms, counter = self._after(wall)
+            if wall > self._ms:
+                self._ms, self._counter = wall, 0
+                return wall << _MS_SHIFT
+            ms, counter = self._after_last()
             if ms - wall > self._lead_ms_max:
                 raise ClockBehind(
                     f"the wall clock is {ms - wall} ms behind the last serial, more than "
@@ -72,9 +75,7 @@ class HybridClock:
             self._ms, self._counter = ms, counter
             return pack(ms, counter)
 
-    def _after(self, wall: int) -> tuple[int, int]:
-        if wall > self._ms:
-            return wall, 0
+    def _after_last(self) -> tuple[int, int]:
         if self._counter < COUNTER_MAX:
             return self._ms, self._counter + 1
         return self._ms + 1, 0

@@ -11,7 +11,7 @@ from typing import Any
 from storage.chain import Heads
 from storage.engine import Writer
 from storage.projection import Domain, Outcome, Projection
-from storage.record import Link, Record, Stream, pack, serial_key, stream_key
+from storage.record import Link, Record, Stream, pack, stream_key
 from storage.rows import AllRows, Overlay, ProjectionTable, RowCache, StoredRows
 from storage.serial import INDEX_MAX, HybridClock, ms_of
 
@@ -87,7 +87,7 @@ class AppendStage(Stage):
             previous = links.get(stream) or self._head(stream)
             value, link = pack(stream, serial, previous, self.domain.encode(event))
             links[stream] = link
-            key = serial_key(serial)
+            key = serial.to_bytes(8, "big")
             self._log.append((key, value))
             self._index.append((stream_key(stream) + key, b""))
             record = Record(serial, stream, event, link, previous.hash)

@@ -9,7 +9,7 @@ its owner's alone, and nothing here is ever logged.
 """
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, cast, get_type_hints
 
@@ -239,7 +239,9 @@ async def run(broker: Broker, name: str, arguments: Mapping[str, Any]) -> Any:
     return await function(broker, **_checked(name, arguments))
 
 
-async def stream(broker: Broker, name: str, arguments: Mapping[str, Any]) -> AsyncIterator[Any]:
+async def stream(
+    broker: Broker, name: str, arguments: Mapping[str, Any]
+) -> AsyncGenerator[Any, None]:
     """The items of an operation that streams."""
     function = cast("Callable[..., Any]", OPERATIONS[_known(name)])
     async with aclosing(function(broker, **_checked(name, arguments))) as items:

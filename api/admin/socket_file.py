@@ -1,4 +1,4 @@
-"""The socket's file, `DIR/admin.sock`: made private, replaced when stale, reached at any path length.
+"""The socket's file, `DIR/admin.sock`: private, replaced when stale, reached at any path length.
 
 Whoever has the directory's log open for writing owns the file: so one that exists when the owner
 makes its own is stale, and is replaced in one step by renaming. A connection is refused or finds no

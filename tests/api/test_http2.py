@@ -35,6 +35,7 @@ class H2Client:
         pseudo = {":method": method, ":authority": "x"}
         if method != "CONNECT":
             pseudo |= {":scheme": "https", ":path": path}
+        pseudo |= more.get("pseudo", {})
         headers = [*pseudo.items(), *more.get("headers", [])]
         self.h2.send_headers(stream_id, headers, end_stream=more.get("end", True))
         await self.flush()
@@ -192,6 +193,14 @@ async def test_a_slow_body_is_refused(certificate: tls.DevCertificate) -> None:
     async with connected(certificate, body_timeout_ms=50, linger_ms=20) as (_, client):
         slow = await client.begin(method="POST", end=False)
         assert (await client.reply(slow))[0] == 408
+
+
+async def test_a_websocket_over_http2_is_reset(certificate: tls.DevCertificate) -> None:
+    extended = {":scheme": "https", ":path": "/", ":protocol": "websocket"}
+    async with connected(certificate) as (_, client):
+        bad = await client.begin(method="CONNECT", pseudo=extended, end=False)
+        await client.until(h2.events.StreamReset, bad)
+        assert (await client.reply(await client.begin()))[0] == 200
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ async def test_a_page_cursor_survives_a_trim(
         clock.advance(HOUR_MS)
     query = broker.HistoryQuery(direction=direction, limit=2)  # type: ignore[arg-type]
     page = await opened.channel("c").history_page(query)
-    clock.advance(68 * HOUR_MS)  # 0 and 1 are older than 72 hours now
+    clock.advance(68 * HOUR_MS - 1)  # 0 and 1 are older than 72 hours now
     await opened.sweep()
     found = [m.name for m in page.messages]
     while page.next:

@@ -30,7 +30,8 @@ _UNFINISHED = " <unfinished ...>"
 
 @dataclass(slots=True)
 class Call:
-    """One system call. `path` and `flags` are those its file descriptor was opened with."""
+    """One system call. `path` and `flags` are those its file descriptor was opened with; a rename's
+    `path` is the new one."""
 
     begun: int
     ended: int
@@ -131,7 +132,9 @@ def _follow_files(calls: list[Call]) -> None:
             call.path, call.flags = unescape(parts[1].strip('"')).decode(), parts[2]
             if not call.failed:
                 files[call.result], places[call.result] = (call.path, call.flags), 0
-        elif call.name != "rename":
+        elif call.name == "rename":
+            call.path = unescape(_STRING.findall(call.args)[1]).decode()
+        else:
             call.path, call.flags = files.get(call.fd, ("", ""))
             _place(call, places)
 

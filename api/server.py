@@ -1,0 +1,217 @@
+"""One server process: opens the broker, makes the configuration true, serves, and ends well.
+
+    starting   open the log, reconcile apps, keys and namespaces, admin socket, listener; then ready
+    stopping   SIGTERM or SIGINT: no new connection, what was accepted is finished, exit 0;
+               a second signal ends the process at once (the log does not mind)
+    failed     writing has stopped for good (broker.failure): readiness says so, reads go on for
+               `storage_failure_linger_ms`, then the process stops, with exit status 1
+    SIGHUP     the configuration's apps, keys and namespaces are read again and reconciled
+
+Owns the process's signals and its exit status. Refuses to print: who starts it is told when it is
+ready, and says so.
+"""
+
+import logging
+import os
+import signal
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import trio
+
+import broker
+from api import listener, tls
+from api.admin import service
+from api.app import create_app
+from api.config import ConfigError, Configuration, Declarations
+from api.config.catalogue import ProcessSettings
+from api.tls import DevCertificate
+from broker import Broker, BrokerError
+
+FAILURE_POLL_S = 0.2
+STOPPED, FAILED = 0, 1
+
+logger = logging.getLogger("tidelog.server")
+
+
+class CannotListen(Exception):
+    """The address is taken, not ours, or not permitted."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A server that accepts requests. `certificate`: the development certificate, if that is used."""
+
+    broker: Broker
+    configuration: Configuration
+    port: int
+    is_tls: bool
+    certificate: DevCertificate | None
+
+
+def run(
+    configuration: Configuration,
+    *,
+    ready: Callable[[Ready], None],
+    reload: Callable[[], Declarations],
+    accept_loss: bool = False,
+) -> int:
+    """Serve until told to stop; returns the exit status. `reload` reads the declarations again.
+
+    Raises ConfigError, CertificateError, BrokerError or CannotListen when it cannot start.
+    """
+    return trio.run(_Server(configuration, ready, reload, accept_loss).run)
+
+
+async def reconcile(opened: Broker, declared: Declarations) -> None:
+    """Make what is declared exist; what exists already with the same content is left alone."""
+    apps = opened.apps
+    keyed = {key.key.partition(".")[0] for key in declared.keys}
+    for app in declared.apps:
+        if not apps.app_exists(app.id):
+            await apps.create(app.id, name=app.name, with_root_key=app.id not in keyed)
+    for key in declared.keys:
+        await apps.ensure_key(key.key)
+    for namespace in declared.namespaces:
+        app_id = namespace.app or opened.default_app()
+        await apps.set_namespace(app_id, namespace.id, namespace.rules)
+
+
+class _Server:
+    def __init__(
+        self,
+        configuration: Configuration,
+        ready: Callable[[Ready], None],
+        reload: Callable[[], Declarations],
+        accept_loss: bool,
+    ) -> None:
+        self._configuration = configuration
+        self._ready = ready
+        self._reload = reload
+        self._accept_loss = accept_loss
+        self._stopping = trio.Event()
+        self._reloads = trio.Event()
+
+    async def run(self) -> int:
+        certificate, context = _transport_security(self._configuration.process)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._receive_signals)
+            status = await self._with_broker(certificate, context)
+            nursery.cancel_scope.cancel()
+        return status
+
+    async def _with_broker(
+        self, certificate: DevCertificate | None, context: ssl.SSLContext | None
+    ) -> int:
+        configuration = self._configuration
+        opening = broker.open(
+            configuration.data, settings=configuration.broker, accept_loss=self._accept_loss
+        )
+        async with opening as opened:
+            await reconcile(opened, configuration.declared)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._administer, opened)
+                port = await nursery.start(self._listen, opened, context)
+                nursery.start_soon(self._watch_failure, opened)
+                nursery.start_soon(self._keep_reconciling, opened)
+                is_tls = context is not None
+                self._ready(Ready(opened, configuration, port, is_tls, certificate))
+            return FAILED if opened.failure else STOPPED
+
+    async def _listen(
+        self,
+        opened: Broker,
+        context: ssl.SSLContext | None,
+        task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept and answer requests until the server stops and they are finished."""
+        settings = self._configuration.server
+        serve = partial(listener.serve, shutdown=self._stopping)
+        async with trio.open_nursery() as nursery:
+            try:
+                app = create_app(opened, settings)
+                listening = await nursery.start(serve, app, settings, context)
+            except OSError as error:
+                raise CannotListen(
+                    f"cannot listen on {settings.host} port {settings.port}: {_reason(error)}"
+                ) from error
+            task_status.started(listening.port)
+
+    async def _administer(
+        self, opened: Broker, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        grace_s = self._configuration.server.shutdown_grace_ms / 1000
+        async with trio.open_nursery() as nursery:
+            serve = partial(service.serve, grace_s=grace_s)
+            await nursery.start(serve, opened, self._configuration.data)
+            task_status.started()
+            await self._stopping.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _watch_failure(self, opened: Broker) -> None:
+        while not opened.failure:
+            with trio.move_on_after(FAILURE_POLL_S):
+                await self._stopping.wait()
+                return
+        linger_ms = self._configuration.server.storage_failure_linger_ms
+        logger.critical("writing has failed for good; reads go on for %d ms", linger_ms)
+        with trio.move_on_after(linger_ms / 1000):
+            await self._stopping.wait()
+        self._stopping.set()
+
+    # -- signals -----------------------------------------------------------------------------------
+
+    async def _receive_signals(
+        self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            task_status.started()
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    self._reloads.set()
+                elif self._stopping.is_set():
+                    os._exit(FAILED)
+                else:
+                    logger.info("stopping: %s", signal.Signals(number).name)
+                    self._stopping.set()
+
+    async def _keep_reconciling(self, opened: Broker) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._reconcile_on_signal, opened)
+            await self._stopping.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _reconcile_on_signal(self, opened: Broker) -> None:
+        while True:
+            await self._reloads.wait()
+            self._reloads = trio.Event()
+            try:
+                await reconcile(opened, self._reload())
+            except (ConfigError, BrokerError) as error:
+                logger.error("the configuration was not reloaded: %s", error)
+            else:
+                logger.info("the configuration's apps, keys and namespaces were reloaded")
+
+
+def _reason(error: OSError) -> str:
+    """What the system said, without the numbers that trio and asyncio put around it."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+
+
+def _transport_security(
+    process: ProcessSettings,
+) -> tuple[DevCertificate | None, ssl.SSLContext | None]:
+    """Raises ConfigError for settings that exclude each other, CertificateError for bad files."""
+    if bool(process.tls_cert) != bool(process.tls_key):
+        raise ConfigError("tls_cert and tls_key go together: give both, or neither")
+    if process.tls_dev and process.tls_cert:
+        raise ConfigError("tls_dev makes its own certificate: give it or tls_cert, not both")
+    if process.tls_dev:
+        made = tls.dev_certificate(Path(process.data))
+        return made, tls.server_context(made.cert_file, made.key_file)
+    if process.tls_cert:
+        return None, tls.server_context(Path(process.tls_cert), Path(process.tls_key))
+    return None, None
