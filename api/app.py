@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from quart import Response, request
+from quart import Response, current_app, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -66,8 +66,11 @@ def _raw_paths(inner: Asgi) -> Asgi:
 async def _preflight() -> Response | None:
     if request.method != "OPTIONS":
         return None
-    allow = _PREFLIGHT["Access-Control-Allow-Methods"]
-    return Response(b"", 204, headers={**_PREFLIGHT, "Allow": allow})
+    methods = current_app.create_url_adapter(request).allowed_methods()
+    response = Response(b"", 204, headers={**_PREFLIGHT, "Allow": ", ".join(sorted(methods))})
+    for about_a_body in ("Content-Type", "Content-Length"):  # there is none (RFC 9110 8.6)
+        response.headers.pop(about_a_body, None)
+    return response
 
 
 async def _cors(response: Response) -> Response:

@@ -36,6 +36,8 @@ def error_reply(error: BrokerError, headers: Headers | None = None) -> Response:
     response = Response(speaks.encode(body), error.status, content_type=speaks.content_type)
     response.headers["X-Ably-ErrorCode"] = str(error.code)
     response.headers["X-Ably-ErrorMessage"] = _header_safe(error.message)
+    if error.status == 401:  # RFC 9110 15.5.2; "Basic" would make browsers ask for a password
+        response.headers["WWW-Authenticate"] = 'Bearer realm="tidelog"'
     response.headers.extend(headers or [])
     return response
 

@@ -43,7 +43,7 @@ class CannotListen(Exception):
 
 @dataclass(frozen=True)
 class Ready:
-    """A server that accepts requests. `certificate`: the development certificate, if that is used."""
+    """A server that accepts requests. `certificate`: the one for development, if that is used."""
 
     broker: Broker
     configuration: Configuration

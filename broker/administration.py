@@ -7,7 +7,7 @@ reconciled at every start.
 
 import msgspec
 
-from broker import capability, tenancy
+from broker import capability, purge, tenancy
 from broker.errors import BadRequest, NotFound
 from broker.events import (
     AppCreated,
@@ -18,6 +18,7 @@ from broker.events import (
     LogCreated,
     NamespaceRemoved,
     NamespaceSet,
+    PurgeRequested,
 )
 from broker.tenancy import SYSTEM, NamespaceRules
 from storage import Decision, Rows
@@ -84,6 +85,8 @@ def create_log(rows: Rows, command: CreateLog, ms: int) -> Decision:
 
 def create_app(rows: Rows, command: CreateApp, ms: int) -> Decision:
     check_id(command.app, "app id")
+    if any(request.app == command.app for _, request in purge.pending(rows)):
+        raise BadRequest(f"app {command.app!r} is being purged; try again when that is done")
     if tenancy.app(rows, command.app) is None:
         return _one(AppCreated(command.app, command.name))
     if command.keep:
@@ -93,7 +96,7 @@ def create_app(rows: Rows, command: CreateApp, ms: int) -> Decision:
 
 def delete_app(rows: Rows, command: DeleteApp, ms: int) -> Decision:
     _require_app(rows, command.app)
-    return _one(AppDeleted(command.app))
+    return Decision([(SYSTEM, AppDeleted(command.app)), (SYSTEM, PurgeRequested(command.app))])
 
 
 def create_key(rows: Rows, command: CreateKey, ms: int) -> Decision:

@@ -17,7 +17,7 @@ from storage import Outcome, Rows
 ROOT_CAPABILITY = '{"[*]*":["*"]}'
 DEFAULT_CAPABILITY = '{"*":["*"]}'
 Submit = Callable[..., Awaitable[Outcome]]
-Purge = Callable[[str], Awaitable[None]]
+Purge = Callable[[], Awaitable[None]]
 View = Callable[[], AbstractContextManager[Rows]]
 
 
@@ -40,7 +40,7 @@ class Apps:
 
     def app_exists(self, app_id: str) -> bool:
         with self._rows() as rows:
-            return tenancy.app(rows, app_id) is not None
+            return tenancy.app_exists(rows, app_id)
 
     def keys(self, app: str) -> Sequence[Key]:
         with self._rows() as rows:
@@ -64,9 +64,9 @@ class Apps:
         return created
 
     async def delete(self, app: str) -> None:
-        """Remove what an app's channels hold, then the app, its keys and namespaces."""
-        await self._purge(app)
+        """Delete an app, its keys and namespaces, and all that its channels hold."""
         await self._run(administration.DeleteApp(app), app)
+        await self._purge()
 
     async def create_key(
         self, app: str, *, granted: str = DEFAULT_CAPABILITY, revocable_tokens: bool = False
@@ -77,13 +77,13 @@ class Apps:
         await self._run(command, app)
         return self._known(app, key)
 
-    async def ensure_key(self, text: str) -> Key:
+    async def ensure_key(self, text: str, *, granted: str = ROOT_CAPABILITY) -> Key:
         """Make `appId.keyId:secret` work, creating app and key as needed: how configuration is
         reconciled. Raises BadRequest when the key exists with another secret or was revoked."""
         wanted = parse_key(text)
         await self._run(administration.CreateApp(wanted.app_id, keep=True), wanted.app_id)
         command = administration.CreateKey(
-            wanted.app_id, wanted.key_id, wanted.secret, ROOT_CAPABILITY, keep=True
+            wanted.app_id, wanted.key_id, wanted.secret, granted, keep=True
         )
         await self._run(command, wanted.app_id)
         return self._known(wanted.app_id, wanted.key_id)

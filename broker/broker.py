@@ -33,7 +33,7 @@ from broker.publishing import Publish
 from broker.serials import render
 from broker.settings import BrokerSettings
 from broker.storage_errors import mapped
-from storage import Log, LogFailed, Outcome, Rows, open_log
+from storage import Log, Outcome, Rows, StorageError, open_log
 
 logger = logging.getLogger("tidelog.broker")
 SERIES_CHARS = 10
@@ -58,15 +58,19 @@ class Broker:
         self.series = series
         self.clock = clock
         self.metrics = Metrics()
-        self.apps = Apps(self.submit, self.rows, self.purge)
+        self.apps = Apps(self.submit, self.rows, self._purge_pending)
         self.hub = Hub(log, series)
         self._limits = PublishLimits(
             message_bytes=settings.message_bytes_max, messages=settings.publish_messages_max
         )
 
     def channel(self, name: str, *, app: str | None = None) -> Channel:
-        """A channel of an app (default: the oldest). Raises BadRequest 40010 for a bad name."""
-        return Channel(self, app or self.default_app(), channel_name.parse(name).name)
+        """A channel of an app (default: the oldest). Raises BadRequest 40010 for a bad name,
+        NotFound for an app that does not exist."""
+        app = app or self.default_app()
+        if not self.apps.app_exists(app):
+            raise NotFound(f"there is no app {app!r}")
+        return Channel(self, app, channel_name.parse(name).name)
 
     def default_app(self) -> str:
         """The oldest app's id. Raises NotFound when there is none."""
@@ -171,11 +175,16 @@ class Broker:
             nursery.start_soon(self._purge_pending)
             nursery.start_soon(retention.keep_sweeping, self.log, self.settings, self.metrics.swept)
 
+    async def wait_failed(self) -> str:
+        """Returns when writing has stopped for good, with the reason."""
+        await self.log.failure.wait()
+        return str(self.log.failed)
+
     async def _deliver(self) -> None:
         try:
             await self.hub.run()
-        except LogFailed:
-            logger.critical("delivery ends: the log has failed")
+        except StorageError:
+            logger.critical("delivery ends: the log cannot be tailed", exc_info=True)
         finally:
             self.hub.close()
 
@@ -193,8 +202,10 @@ async def open(  # noqa: A001 - the library's verb: broker.open(...)
     settings: BrokerSettings | None = None,
     clock: Clock = wall_clock,
     accept_loss: bool = False,
+    create_app: bool = True,
 ) -> AsyncIterator[Broker]:
-    """Open a data directory, creating it (with one app and a root key) if it is empty.
+    """Open a data directory, creating it if need be; one without an app gets an app with a root
+    key, unless `create_app` is false.
 
     Raises Unavailable if another process writes it, if acknowledged records are missing
     (`accept_loss` goes on without them), or if it is damaged.
@@ -210,26 +221,32 @@ async def open(  # noqa: A001 - the library's verb: broker.open(...)
                 accept_loss=accept_loss,
             )
             log = await stack.enter_async_context(opened)
-        broker = Broker(log, settings, clock, await _series(log))
-        await _ensure_app(broker)
+            broker = Broker(log, settings, clock, await _series(log))
+        if create_app:
+            await _ensure_app(broker)
+        failure: Exception | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(broker.run)
             try:
                 yield broker
-            finally:
-                nursery.cancel_scope.cancel()
+            except Exception as error:  # the caller's own: not to be wrapped in our nursery's group
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
 
 async def _series(log: Log) -> str:
-    await log.submit(administration.CreateLog(randomness.new_id()[:SERIES_CHARS]), app="")
-    with log.view() as rows:
-        series = tenancy.series(rows)
-    assert series is not None
-    return series
+    """The log's series; a full log is opened without writing to it."""
+    for _ in range(2):
+        with log.view() as rows:
+            series = tenancy.series(rows)
+        if series is not None:
+            return series
+        await log.submit(administration.CreateLog(randomness.new_id()[:SERIES_CHARS]), app="")
+    raise AssertionError("the log has no series")
 
 
 async def _ensure_app(broker: Broker) -> None:
-    with broker.rows() as rows:
-        if tenancy.apps(rows):
-            return
-    await broker.apps.create(randomness.app_id(), with_root_key=True)
+    if not broker.apps.list():
+        await broker.apps.create(with_root_key=True)

@@ -9,7 +9,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from broker.events import ChannelCreated, Kind
+from broker.events import ChannelCreated, ChannelRemoved, Kind
 from storage import OnTrim, Record, Rows, Table
 from storage.serial import ms_of
 
@@ -47,10 +47,13 @@ class Channels:
     on_trim = OnTrim.KEEP
 
     def fold(self, table: Table, record: Record) -> None:
-        if isinstance(record.event, ChannelCreated):
-            app, channel, _ = record.stream
-            row = _encode(ChannelInfo(app, channel, ms_of(record.serial)))
-            table.put(channel_key(app, channel), row)
+        app, channel, _ = record.stream
+        match record.event:
+            case ChannelCreated():
+                row = _encode(ChannelInfo(app, channel, ms_of(record.serial)))
+                table.put(channel_key(app, channel), row)
+            case ChannelRemoved():
+                table.delete(channel_key(app, channel))
 
     def unfold(self, table: Table, record: Record) -> None:
         raise AssertionError("channels are kept when they are trimmed")

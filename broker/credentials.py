@@ -312,7 +312,7 @@ def _jwt_header(token: str) -> Mapping[str, Any]:
 def _key_name(header: Mapping[str, Any]) -> tuple[str, str]:
     """(app id, key id) from the header's kid."""
     app_id, _, key_id = str(header.get("kid", "")).partition(".")
-    if not app_id or not key_id:
+    if not app_id or not key_id or not (app_id + key_id).isascii():
         raise _malformed("header kid", "must be appId.keyId")
     return app_id, key_id
 

@@ -59,3 +59,7 @@ class Unavailable(BrokerError):
 
     def __init__(self, message: str, code: int = 50003, status: int = 503) -> None:
         super().__init__(message, code, status)
+
+
+class InUse(Unavailable):
+    """Another process has the data directory open for writing."""

@@ -41,6 +41,10 @@ class ChannelCreated(Event, frozen=True, tag="channel.created"):
     """The first event of a channel."""
 
 
+class ChannelRemoved(Event, frozen=True, tag="channel.removed"):
+    """Its app was deleted, and what it held is gone."""
+
+
 class LogCreated(Event, frozen=True, tag="log.created"):
     """The first event of a log. `series`: 10 characters that every serial of it carries."""
 
@@ -102,6 +106,7 @@ class PurgeCompleted(Event, frozen=True, tag="purge.completed"):
 AnyEvent = (
     MessagePublished
     | ChannelCreated
+    | ChannelRemoved
     | LogCreated
     | AppCreated
     | AppDeleted

@@ -4,10 +4,13 @@ Subscribers never await each other. Each has a bounded queue; one that overflows
 not its messages: it reads them from the log until it has caught up (design.md 4). Positions make
 the two paths meet: a record at or behind a subscription's position is passed over, so there is no
 duplicate, and what was dropped is read again, so there is no hole.
+
+A subscriber sees durable and ephemeral messages in the one order that their serials give.
 """
 
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 import trio
 
@@ -15,16 +18,24 @@ from broker.errors import Unavailable
 from broker.events import Kind
 from broker.history import stored
 from broker.message import StoredMessage
+from broker.storage_errors import CLOSED, mapped
 from storage import Log, Record, Span, Stream
+from storage.serial import SERIAL_MAX
 
 _CATCH_UP_RECORDS = 500
+_KINDS = (Kind.MESSAGES, Kind.EPHEMERAL)
+
+
+class ChannelKey(NamedTuple):
+    app: str
+    channel: str
 
 
 class Subscription:
-    """An async iterator over a channel's messages from `position` on. Made by `Hub.subscribe`."""
+    """An async iterator over a channel's messages behind a position. Made by `Hub.subscribe`."""
 
-    def __init__(self, log: Log, stream: Stream, position: int, bound: int, series: str) -> None:
-        self.stream = stream
+    def __init__(self, log: Log, key: ChannelKey, position: int, bound: int, series: str) -> None:
+        self.key = key
         self._log = log
         self._position = position
         self._past: deque[Record] = deque()
@@ -66,7 +77,7 @@ class Subscription:
             if self._behind:
                 await self._catch_up()
             elif self._closed:
-                raise Unavailable("the broker is closed", 80017)
+                raise Unavailable("the broker is closed", CLOSED)
             else:
                 await self._news.park()
 
@@ -85,60 +96,73 @@ class Subscription:
         """Read what the queue could not hold. From before the read on the hub may offer again; what
         both bring is told apart by position."""
         self._behind = False
-        span = Span(self._position + 1)
-        page = await self._log.read(self.stream, span, limit=_CATCH_UP_RECORDS)
-        live = list(self._queue)
-        self._queue = deque(page.records)
-        if page.more:
+        try:
+            records, more = await self._read_on()
+        except BaseException:
             self._behind = True
-        else:
-            self._queue.extend(live)
+            raise
+        live = () if more or self._behind else tuple(self._queue)
+        self._queue = deque((*records, *live))
+        self._behind = self._behind or more
+
+    async def _read_on(self) -> tuple[list[Record], bool]:
+        """A page behind the position, of all kinds in serial order, and whether more follows."""
+        span = Span(self._position + 1)
+        with mapped():
+            pages = [
+                await self._log.read(Stream(*self.key, kind), span, limit=_CATCH_UP_RECORDS)
+                for kind in _KINDS
+            ]
+        horizon = min((p.records[-1].serial for p in pages if p.more), default=SERIAL_MAX)
+        records = [r for page in pages for r in page.records if r.serial <= horizon]
+        records.sort(key=lambda record: record.serial)
+        return records, horizon < SERIAL_MAX
 
 
 class Hub:
-    """Subscriptions by stream, fed by `run`."""
+    """Subscriptions by channel, fed by `run`."""
 
     def __init__(self, log: Log, series: str) -> None:
         self._log = log
         self._series = series
-        self._subscribers: defaultdict[Stream, set[Subscription]] = defaultdict(set)
+        self._subscribers: dict[ChannelKey, set[Subscription]] = {}
 
     async def run(self) -> None:
         """Deliver until the log is closed or has failed."""
         async for records in self._log.tail(self._log.position):
-            by_stream: defaultdict[Stream, list[Record]] = defaultdict(list)
+            by_channel: defaultdict[ChannelKey, list[Record]] = defaultdict(list)
             for record in records:
-                if record.stream in self._subscribers:
-                    by_stream[record.stream].append(record)
-            for stream, found in by_stream.items():
-                for subscription in self._subscribers[stream]:
+                key = ChannelKey(record.stream.app, record.stream.channel)
+                if record.stream.kind in _KINDS and key in self._subscribers:
+                    by_channel[key].append(record)
+            for key, found in by_channel.items():
+                for subscription in self._subscribers[key]:
                     subscription.offer(found)
 
     async def subscribe(self, app: str, channel: str, *, rewind: int, bound: int) -> Subscription:
         """Everything published on a channel after this call; `rewind` messages before it first."""
-        stream = Stream(app, channel, Kind.MESSAGES)
-        position = self._log.position
-        subscription = Subscription(self._log, stream, position, bound, self._series)
-        self._subscribers[stream].add(subscription)
+        key, position = ChannelKey(app, channel), self._log.position
+        subscription = Subscription(self._log, key, position, bound, self._series)
+        self._subscribers.setdefault(key, set()).add(subscription)
         if rewind:
-            await self._rewind(subscription, stream, position, rewind)
+            try:
+                await self._rewind(subscription, position, rewind)
+            except BaseException:
+                self.unsubscribe(subscription)
+                raise
         return subscription
 
-    async def _rewind(
-        self, subscription: Subscription, stream: Stream, position: int, count: int
-    ) -> None:
-        try:
+    async def _rewind(self, subscription: Subscription, position: int, count: int) -> None:
+        stream = Stream(*subscription.key, Kind.MESSAGES)
+        with mapped():
             page = await self._log.read(stream, Span(0, position, reverse=True), limit=count)
-        except BaseException:
-            self.unsubscribe(subscription)
-            raise
         subscription.rewind(page.records[::-1])
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        stream = subscription.stream
-        self._subscribers[stream].discard(subscription)
-        if not self._subscribers[stream]:
-            del self._subscribers[stream]
+        subscribers = self._subscribers.get(subscription.key, set())
+        subscribers.discard(subscription)
+        if not subscribers:
+            self._subscribers.pop(subscription.key, None)
         subscription.close()
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from broker.domain import broker_domain
 from broker.storage_errors import mapped
 from storage import LogSettings, copies, open_log, transfer
 from storage.copies import Manifest
-from storage.engine import Engine
+from storage.engine import DATA_FILE, Engine
 from storage.verify import verify as verify_log
 
 Progress = Callable[[str, int, int], None]
@@ -24,6 +24,11 @@ Progress = Callable[[str, int, int], None]
 
 def _silent(what: str, done: int, total: int) -> None:
     """No progress wanted."""
+
+
+def holds_log(path: Path) -> bool:
+    """Whether a directory holds a log. The functions below want one that does."""
+    return (path / DATA_FILE).exists()
 
 
 def verify(path: Path, settings: LogSettings, progress: Progress = _silent) -> list[str]:

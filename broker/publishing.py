@@ -10,7 +10,9 @@ from hashlib import blake2b
 
 import msgspec
 
+from broker import tenancy
 from broker.channels import channel_key
+from broker.errors import NotFound
 from broker.events import ChannelCreated, Kind, MessagePublished
 from broker.message import Message
 from storage import Decision, OnTrim, Record, Rows, Stream, Table
@@ -32,6 +34,8 @@ class Publish(msgspec.Struct, frozen=True):
 
 def decide(rows: Rows, command: Publish, ms: int) -> Decision:
     """Decision.reply: whether a repeat's payload differs from the original's."""
+    if not tenancy.app_exists(rows, command.app):
+        raise NotFound(f"there is no app {command.app!r}")
     stream = Stream(command.app, command.channel, command.kind)
     if command.keyed:
         repeat = _repeat(rows, stream, command)

@@ -3,8 +3,9 @@
 A purge is an event in the system log, carried out as paced maintenance and finished by another
 event; one that a crash interrupts goes on at the next start. What it removes is what lay before its
 request. A channel or an app is trimmed: the chain goes on from the snapshot, dedup forgets the ids
-(they may be published again), the channel stays known. A client's messages are redacted in place:
-chain and serials stay whole, bodies and dedup rows are gone, history passes over them.
+(they may be published again), the channel stays known unless its app was deleted. A client's
+messages are redacted in place: chain and serials stay whole, bodies and dedup rows are gone,
+history passes over them.
 
 Bytes may stay in LMDB's free pages until `tidelog compact`. Backups made before a purge still hold
 what it removed.
@@ -14,7 +15,7 @@ import msgspec
 
 from broker import channels, tenancy
 from broker.errors import BadRequest, NotFound
-from broker.events import Kind, PurgeCompleted, PurgeRequested
+from broker.events import ChannelRemoved, Kind, PurgeCompleted, PurgeRequested
 from broker.tenancy import SYSTEM
 from storage import Cut, Decision, Log, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
@@ -30,19 +31,34 @@ class Purge(msgspec.Struct, frozen=True):
     client_id: str | None = None
 
 
+class RemoveChannel(msgspec.Struct, frozen=True):
+    """Of a deleted app, after its streams were trimmed."""
+
+    app: str
+    channel: str
+
+
 class CompletePurge(msgspec.Struct, frozen=True):
     request: int
 
 
 def decide(rows: Rows, command: Purge, ms: int) -> Decision:
+    if command.channel == "" or command.client_id == "":
+        raise BadRequest("a purge names a channel or a client, or neither; not an empty one")
     if command.channel is not None and command.client_id is not None:
         raise BadRequest("purge a channel or a client, not both at once")
-    if command.channel and channels.channel(rows, command.app, command.channel) is None:
+    if command.channel is not None and channels.channel(rows, command.app, command.channel) is None:
         raise NotFound(f"app {command.app!r} has no channel {command.channel!r}")
-    if not command.channel and tenancy.app(rows, command.app) is None:
+    if command.channel is None and tenancy.app(rows, command.app) is None:
         raise NotFound(f"there is no app {command.app!r}")
     event = PurgeRequested(command.app, command.channel, command.client_id)
     return Decision([(SYSTEM, event)])
+
+
+def remove_channel(rows: Rows, command: RemoveChannel, ms: int) -> Decision:
+    if channels.channel(rows, command.app, command.channel) is None:
+        return Decision()
+    return Decision([(Stream(command.app, command.channel, Kind.CHANNEL), ChannelRemoved())])
 
 
 def complete(rows: Rows, command: CompletePurge, ms: int) -> Decision:
@@ -77,20 +93,25 @@ def pending(rows: Rows) -> list[tuple[int, PurgeRequested]]:
 
 async def carry_out(log: Log, serial: int, request: PurgeRequested) -> None:
     """Remove what `request` names and lies before it, then say so in the log. May be repeated."""
-    names = (
-        [request.channel]
-        if request.channel
-        else await log.query(
-            lambda rows: [info.name for info in channels.channels(rows, request.app)]
-        )
-    )
-    for name in names:
-        if request.client_id is None:
-            streams = [Stream(request.app, name, kind) for kind in _CHANNEL_KINDS]
-            await log.trim([Cut(stream, serial) for stream in streams])
-        else:
+    with log.view() as rows:
+        deleted = not tenancy.app_exists(rows, request.app)
+    for name in await _channels(log, request):
+        if request.client_id is not None:
             await _redact_client(log, request, name, serial)
+            continue
+        streams = [Stream(request.app, name, kind) for kind in _CHANNEL_KINDS]
+        await log.trim([Cut(stream, serial) for stream in streams])
+        if deleted:
+            await log.submit(RemoveChannel(request.app, name), app=request.app)
     await log.submit(CompletePurge(serial), app=request.app)
+
+
+async def _channels(log: Log, request: PurgeRequested) -> list[str]:
+    if request.channel is not None:
+        return [request.channel]
+    return await log.query(
+        lambda rows: [info.name for info in channels.channels(rows, request.app)]
+    )
 
 
 async def _redact_client(log: Log, request: PurgeRequested, channel: str, serial: int) -> None:
@@ -99,4 +120,8 @@ async def _redact_client(log: Log, request: PurgeRequested, channel: str, serial
         await log.redact(stream, serial, lambda event: event.message.client_id == request.client_id)
 
 
-DECIDE: dict[type, Decide] = {Purge: decide, CompletePurge: complete}
+DECIDE: dict[type, Decide] = {
+    Purge: decide,
+    RemoveChannel: remove_channel,
+    CompletePurge: complete,
+}

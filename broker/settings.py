@@ -3,9 +3,13 @@
 from dataclasses import dataclass, field
 
 from storage import LogSettings, setting
+from storage.settings import check_positive
 
 HOUR_MS = 3_600_000
 FOREVER = 0
+_MAY_BE_ZERO = frozenset(
+    {"message_retention_ms", "ephemeral_retention_ms", "attachment_retention_ms"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,3 +32,6 @@ class BrokerSettings:
         1_000, "messages", "largest rewind of an in-process subscriber"
     )
     log: LogSettings = field(default_factory=LogSettings)
+
+    def __post_init__(self) -> None:
+        check_positive(self, _MAY_BE_ZERO)

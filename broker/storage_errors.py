@@ -2,7 +2,7 @@
 
 from types import TracebackType
 
-from broker.errors import BrokerError, Overloaded, Unavailable
+from broker.errors import BrokerError, InUse, Overloaded, Unavailable
 from storage import (
     ClockBehind,
     Damaged,
@@ -33,7 +33,6 @@ _CODES: dict[type[StorageError], int] = {
     LogFull: TIMEOUT,
     LogFailed: TIMEOUT,
     ClockBehind: TIMEOUT,
-    LogLocked: TIMEOUT,
     LogBehind: TIMEOUT,
     FormatError: TIMEOUT,
     LogClosed: CLOSED,
@@ -61,4 +60,6 @@ def _as_broker_error(error: StorageError) -> BrokerError:
         return Overloaded(f"too many publishes are waiting: {error}", WRITE_RATE)
     if isinstance(error, Damaged):
         return DamagedLog(str(error))
+    if isinstance(error, LogLocked):
+        return InUse(str(error), TIMEOUT)
     return Unavailable(str(error), _CODES.get(type(error), TIMEOUT))

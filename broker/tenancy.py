@@ -31,9 +31,15 @@ _APP, _KEY, _NAMESPACE = b"a", b"k", b"n"
 
 
 class App(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`serial`: of its AppCreated, so that apps have an order even within a millisecond."""
+
     id: str
-    created_ms: int
+    serial: int
     name: str = ""
+
+    @property
+    def created_ms(self) -> int:
+        return ms_of(self.serial)
 
 
 class NamespaceRules(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -82,7 +88,7 @@ class Tenancy:
             case LogCreated(series):
                 table.put(_SERIES, series.encode())
             case AppCreated(app, name):
-                table.put(_row(_APP, app), _encode(App(app, ms_of(record.serial), name)))
+                table.put(_row(_APP, app), _encode(App(app, record.serial, name)))
             case AppDeleted(app):
                 _delete_app(table, app)
             case KeyCreated(app, key):
@@ -117,10 +123,14 @@ def app(rows: Rows, app_id: str) -> App | None:
     return _read_app(value) if value else None
 
 
+def app_exists(rows: Rows, app_id: str) -> bool:
+    return rows.get(TABLE, _row(_APP, app_id)) is not None
+
+
 def apps(rows: Rows) -> list[App]:
     """Every app, oldest first."""
     found = [_read_app(value) for _, value in rows.scan(TABLE, _APP)]
-    return sorted(found, key=lambda item: item.created_ms)
+    return sorted(found, key=lambda item: item.serial)
 
 
 def key(rows: Rows, app_id: str, key_id: str) -> Key | None:

@@ -5,25 +5,27 @@ a manifest that says what it holds. `fingerprint` hashes records, snapshots and 
 a restored log can be shown to be the same. A purge does not reach into backups made before it.
 """
 
-import json
+import fcntl
 import os
 import shutil
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
+
+import msgspec
 
 from storage.engine import DATA_FILE, Engine, Reader, lock_directory, sync_path
-from storage.errors import StorageError
+from storage.errors import LogLocked, StorageError
 from storage.opening import position_of, probe
 from storage.settings import LogSettings
 from storage.sidefile import forget_notes
 from storage.upgrade import FORMAT
 
 MANIFEST = "manifest.json"
+LOCK_FILE = "lock.mdb"
 _LAST_KEY = b"\xff" * 600
 
 
-class Manifest(NamedTuple):
+class Manifest(msgspec.Struct, frozen=True):
     """What a backup holds. `position`: its last serial; `fingerprint`: hash of its contents."""
 
     format: int
@@ -55,7 +57,7 @@ def backup(source: Path, target: Path, settings: LogSettings) -> Manifest:
     (target / DATA_FILE).chmod(0o600)
     sync_path(target / DATA_FILE)
     manifest = describe(target, settings)
-    (target / MANIFEST).write_text(json.dumps(manifest._asdict(), indent=2) + "\n")
+    (target / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
     sync_path(target)
     return manifest
 
@@ -78,7 +80,7 @@ def restore(source: Path, target: Path, settings: LogSettings) -> Manifest:
         raise StorageError(f"{source} is not a backup: it has no {MANIFEST}")
     if target.exists() and any(target.iterdir()):
         raise StorageError(f"{target} is not empty: move it away first")
-    promised = Manifest(**json.loads((source / MANIFEST).read_text()))
+    promised = _read_manifest(source / MANIFEST)
     staging = target.with_name(target.name + ".restoring")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(mode=0o700, parents=True)
@@ -96,6 +98,26 @@ def restore(source: Path, target: Path, settings: LogSettings) -> Manifest:
     return found
 
 
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise StorageError(f"{path} is not a manifest: {error}") from None
+
+
+def _lock_out_readers(path: Path) -> int:
+    """LMDB processes share a lock on the first byte of its lock file: take it for ourselves, for a
+    reader that kept the old lock file would misread the new data. Closing the returned file
+    descriptor lets it go. Raises LogLocked."""
+    handle = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
+    except OSError:
+        os.close(handle)
+        raise LogLocked(f"{path} is being read by another process: wait for it to end") from None
+    return handle
+
+
 def compact(path: Path, settings: LogSettings) -> tuple[int, int]:
     """Rewrite a log that no process uses without its free pages, which may hold trimmed or purged
     bytes. Returns its size in bytes before and after. Blocks."""
@@ -110,14 +132,17 @@ def compact(path: Path, settings: LogSettings) -> tuple[int, int]:
             engine.copy(fresh)
         finally:
             engine.close()
+        readers = _lock_out_readers(path)
         probe(fresh, settings, thorough=True)
         (fresh / DATA_FILE).chmod(0o600)
         sync_path(fresh / DATA_FILE)
         # Without its side file the log is only checked less; with an old one it would be refused.
         forget_notes(path)
+        (path / LOCK_FILE).unlink()  # it belongs to the file that is replaced
         (fresh / DATA_FILE).rename(path / DATA_FILE)
         shutil.rmtree(fresh)
         sync_path(path)
+        os.close(readers)
         return before, (path / DATA_FILE).stat().st_size
     finally:
         os.close(lock)

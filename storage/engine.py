@@ -22,7 +22,7 @@ from typing import cast
 
 import lmdb
 
-from storage.errors import Damaged, FormatError, LogClosed, LogFailed, LogFull, LogLocked
+from storage.errors import Damaged, FormatError, LogClosed, LogFailed, LogFull, LogLocked, QueueFull
 from storage.record import open_row, seal_row
 from storage.settings import LogSettings
 from storage.upgrade import FORMAT, upgrade
@@ -122,6 +122,10 @@ class Writer(Reader):
         """What live pages take, free pages not counted."""
         return self._engine.used_bytes(self.txn)
 
+    def free_bytes(self) -> int:
+        """What the file could hold before it has to grow."""
+        return self._engine.file_bytes() - self.used_bytes()
+
 
 class Engine:
     """An open LMDB environment with this log's tables."""
@@ -211,7 +215,13 @@ class Engine:
             self._users += 1
         try:
             with map_errors(self.path), self._live.begin() as txn:
-                yield Reader(self, txn)
+                reader = Reader(self, txn)
+                try:
+                    yield reader
+                finally:
+                    # py-lmdb frees a reader slot when the object dies, and the caller's frame may
+                    # hold the reader across a whole commit (`with broker.rows() as rows`).
+                    del reader.txn
         finally:
             with self._idle:
                 self._users -= 1
@@ -227,6 +237,9 @@ class Engine:
         stats = [txn.stat(handle) for handle in self._handles.values()]
         pages = sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
         return int(pages * stats[0]["psize"])
+
+    def file_bytes(self) -> int:
+        return (self.path / DATA_FILE).stat().st_size
 
     def committed(self) -> int:
         """The id of the last committed transaction."""
@@ -288,6 +301,7 @@ def lock_directory(path: Path) -> int:
     """Become the one writing process of a data directory, creating it if need be; closing the
     returned file descriptor ends that. Raises LogLocked."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _keep_private(path)
     handle = os.open(path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -295,6 +309,13 @@ def lock_directory(path: Path) -> int:
         os.close(handle)
         raise LogLocked(f"{path} is open in another process") from None
     return handle
+
+
+def _keep_private(path: Path) -> None:
+    """Nobody else reads a data directory, also one that was made by hand with other permissions."""
+    ours = (path / DATA_FILE).exists() or not any(path.iterdir())
+    if ours and path.stat().st_mode & 0o077:
+        path.chmod(0o700)
 
 
 def sync_path(path: Path) -> None:
@@ -317,6 +338,8 @@ def map_errors(path: Path) -> Iterator[None]:
     """Say what an LMDB error means for the log."""
     try:
         yield
+    except lmdb.ReadersFullError:
+        raise QueueFull("all reader slots are taken: raise readers_max") from None
     except lmdb.MapFullError:
         raise LogFull("the reserved map is full: raise map_bytes") from None
     except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError) as error:

@@ -25,7 +25,7 @@ from storage.opening import Opened, open_engine, position_of
 from storage.projection import Domain, Outcome
 from storage.queue import Done, Job, Result
 from storage.reading import EVERYTHING, Page, Span, read_after, read_page
-from storage.rebuild import rebuild
+from storage.rebuild import ROWS_VERSION, adopt, rebuild
 from storage.record import Record, Stream
 from storage.retention import Cut, Policy, due, redact_stream, trim
 from storage.rows import AllRows, StoredRows
@@ -56,7 +56,9 @@ class Log:
         self._feed = Feed(position, settings.tail_records_max)
         self._threads = trio.CapacityLimiter(settings.read_threads)
         self._token = trio.lowlevel.current_trio_token()
+        self._closing = False
         self._closed = False
+        self.failure = trio.Event()
         self._side = SideFile(engine.path)
         self.writer = LogWriter(engine, domain, settings, self.clock, self._side, self._committed)
 
@@ -86,6 +88,7 @@ class Log:
         for job in commit.jobs:
             job.done(job.results)
         if self.failed:
+            self.failure.set()
             self._feed.wake()
 
     def enqueue(
@@ -217,6 +220,16 @@ class Log:
         """Fold every projection again from the log, beside live traffic, and swap."""
         await self.maintain(rebuild(self.domain, REBUILD_RECORDS))
 
+    async def rebuild_if_outdated(self) -> None:
+        """Rebuild projections that another version of the domain wrote."""
+        written_by = await self.in_thread(lambda reader: reader.number(ROWS_VERSION))
+        if written_by == self.domain.version:
+            return
+        if self.position:
+            await self.rebuild()
+        else:
+            await self.maintain(adopt(self.domain))
+
     async def import_lines(self, lines: Iterable[str]) -> None:
         """Write an export into this log, which must be empty. Tails begin behind it."""
         await self.maintain(import_lines(self.domain, lines, IMPORT_LINES))
@@ -231,6 +244,9 @@ class Log:
 
     async def aclose(self) -> None:
         """Commit what was accepted, then close. Later calls raise LogClosed."""
+        if self._closing:
+            return
+        self._closing = True
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._close)
             delivered = trio.Event()
@@ -288,6 +304,7 @@ async def open_log(
         raise
     log.writer.start()
     try:
+        await log.rebuild_if_outdated()
         yield log
     finally:
         await log.aclose()

@@ -82,12 +82,17 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """The meaning that the log itself does not know."""
+    """The meaning that the log itself does not know.
+
+    `version` counts up when a fold writes other rows than before for the same events: a log whose
+    rows an older version wrote is rebuilt when it is opened.
+    """
 
     decide: Mapping[type, Decide]
     projections: tuple[Projection, ...]
     encode: Encode
     decode: Decode
+    version: int = 1
     by_kind: dict[int, tuple[Projection, ...]] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -19,6 +19,10 @@ from storage.writer import Step
 _LAST_KEY = b"\xff" * 32
 
 
+ROWS_VERSION = b"version"
+"""The meta row that says which version of the domain wrote the projections."""
+
+
 @dataclass(slots=True)
 class Refold:
     """A fold of a whole log from `source` into a stage's rows, in bounded pieces."""
@@ -78,6 +82,17 @@ def rebuild(domain: Domain, limit: int) -> Step:
         old = writer.rows_table
         writer.use_rows(spare)
         writer.clear(old)
+        writer.set_number(ROWS_VERSION, domain.version)
+        return False
+
+    return step
+
+
+def adopt(domain: Domain) -> Step:
+    """Maintenance for a log without records: what this version folds is all there is."""
+
+    def step(writer: Writer) -> bool:
+        writer.set_number(ROWS_VERSION, domain.version)
         return False
 
     return step

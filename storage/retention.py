@@ -26,7 +26,7 @@ _PAST_SERIALS = b"\xff" * 9
 
 class Retention(NamedTuple):
     """What a stream keeps: what is younger than `age_ms`, at most so many `records`, at most `size`
-    bytes of them. None is no bound."""
+    bytes of them (the record that crosses the bound stays). None is no bound."""
 
     age_ms: int | None = None
     records: int | None = None

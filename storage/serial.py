@@ -18,6 +18,7 @@ from storage.errors import ClockBehind
 
 COUNTER_MAX = 999
 INDEX_MAX = 999
+_TOLD = COUNTER_MAX + 1  # the counter of a millisecond that `read` told: it has no serials
 _COUNTER_SHIFT = 10
 _MS_SHIFT = 20
 _TEN_BITS = (1 << 10) - 1
@@ -86,9 +87,13 @@ class HybridClock:
             self._ms, self._counter = max((self._ms, self._counter), unpack(last)[:2])
 
     def read(self) -> int:
-        """The time in ms, such that every earlier serial is at or before it and every later
-        one is after it (reference: 1.6.2, the same-millisecond trap)."""
+        """The time in ms, such that every earlier serial is before it and every later one after
+        it: a range that begins or ends here includes no neighbour (reference: 1.6.2)."""
         with self._lock:
-            self._ms = max(self._ms, self._wall())
-            self._counter = COUNTER_MAX
+            wall = self._wall()
+            if wall > self._ms:
+                self._ms = wall
+            elif self._counter != _TOLD:
+                self._ms += 1
+            self._counter = _TOLD
             return self._ms

@@ -1,6 +1,6 @@
 """The settings of a log: every bound of this layer, with its unit, default and one line of help."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 KIB = 1024
@@ -8,9 +8,29 @@ MIB = 1024 * KIB
 TIB = 1024 * 1024 * MIB
 
 
+_MAY_BE_ZERO = frozenset(
+    {
+        "max_bytes",
+        "disk_reserve_bytes",
+        "tail_records_max",
+        "maintenance_rest",
+        "check_bytes_max",
+        "switch_interval_us",
+    }
+)
+
+
 def setting(default: Any, unit: str, help_text: str) -> Any:
     """A dataclass field that carries its documentation: `tidelog config` prints from it."""
     return field(default=default, metadata={"unit": unit, "help": help_text})
+
+
+def check_positive(settings: Any, may_be_zero: frozenset[str]) -> None:
+    """Raise ValueError for a number that bounds nothing."""
+    for name in (item.name for item in fields(settings)):
+        value = getattr(settings, name)
+        if isinstance(value, int) and value < (0 if name in may_be_zero else 1):
+            raise ValueError(f"{name} is too small: {value}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +66,6 @@ class LogSettings:
     switch_interval_us: int = setting(
         500, "us", "interpreter thread switch interval; 0 leaves it (bench/RESULTS.md)"
     )
+
+    def __post_init__(self) -> None:
+        check_positive(self, _MAY_BE_ZERO)

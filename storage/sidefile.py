@@ -34,11 +34,12 @@ class SideFile:
     """Opened by the writer; `note` is called on the writer thread only."""
 
     def __init__(self, directory: Path) -> None:
+        known = read_note(directory)
+        self._link = (known.serial, known.hash) if known else (0, bytes(HASH_BYTES))
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(directory / NAME, flags, 0o600)
         os.posix_fallocate(self._file, 0, 2 * _SLOT_BYTES)  # so that a full disk cannot stop a note
         self._data = os.open(directory / "data.mdb", os.O_RDONLY | os.O_CLOEXEC)
-        self._link = (0, bytes(HASH_BYTES))
 
     def note(self, txn: int, link: tuple[int, bytes] | None = None) -> None:
         """`link` is (serial, hash) of the last record, when the commit appended one."""

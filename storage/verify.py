@@ -16,7 +16,7 @@ from storage.errors import Damaged, LogLocked, StorageError
 from storage.opening import compare, probe
 from storage.projection import Domain
 from storage.reading import Span, walk_stream
-from storage.rebuild import Refold
+from storage.rebuild import ROWS_VERSION, Refold
 from storage.record import NO_LINK, Stream
 from storage.retention import streams
 from storage.settings import LogSettings
@@ -130,6 +130,11 @@ def _check_chain(reader: Reader, stream: Stream) -> int:
 def _check_projections(
     reader: Reader, domain: Domain, settings: LogSettings, progress: Progress
 ) -> Iterator[str]:
+    if reader.number(ROWS_VERSION) != domain.version:
+        progress(
+            "projections (left out: another version wrote them; the next start rebuilds)", 1, 1
+        )
+        return
     with tempfile.TemporaryDirectory(prefix="tidelog-verify-") as name:
         lock = lock_directory(Path(name))
         create(Path(name))

@@ -32,8 +32,6 @@ from storage.stage import AppendStage
 
 logger = logging.getLogger("tidelog.storage")
 
-_ROOM_CHECK_S = 0.1
-
 Step = Callable[[Writer], bool]
 """One bounded piece of maintenance in a transaction of its own; True while there is more."""
 
@@ -80,7 +78,6 @@ class LogWriter:
     _maintenance: deque[Maintenance] = field(default_factory=deque)
     _thread: Thread = field(init=False)
     _rest_until: float = 0.0
-    _room_until: float = 0.0
 
     def __post_init__(self) -> None:
         self.queue = CommitQueue(self.settings)
@@ -171,21 +168,26 @@ class LogWriter:
         limit = self.settings.max_bytes
         if limit and writer.used_bytes() >= limit:
             raise LogFull(f"the log holds {limit} bytes, its max_bytes")
-        if monotonic() < self._room_until:
-            return
-        self._room_until = monotonic() + _ROOM_CHECK_S
         free, size = free_disk_bytes(self.engine.path)
         reserve = min(self.settings.disk_reserve_bytes, size // 20)
-        if free < reserve:
-            self._room_until = 0.0
+        if free < reserve and free + writer.free_bytes() < reserve + self.settings.batch_bytes_max:
             raise LogFull(f"{free} bytes are free on the disk, {reserve} are kept in reserve")
 
     def _commit_failed(self, batch: list[Job], error: StorageError) -> None:
         if isinstance(error, LogFull):
             self.metrics.full += 1
-        elif isinstance(error, LogFailed):
+            error = self._still_alive(error)
+        if isinstance(error, LogFailed):
             self._fail(error)
         self._refuse(batch, error)
+
+    def _still_alive(self, error: LogFull) -> StorageError:
+        """A full disk at the meta page (on a file system that copies on write) ends LMDB's work."""
+        try:
+            with self.engine.read():
+                return error
+        except LogFailed as failure:
+            return failure
 
     def _fail(self, error: LogFailed) -> None:
         """Final. Reads go on from a fresh, read-only environment."""
@@ -196,6 +198,7 @@ class LogWriter:
             self.engine.reopen_readonly()
         except Exception:
             logger.critical("the log cannot be reopened for reading", exc_info=True)
+        self.committed(Commit([], []))
 
     def _refuse(self, batch: list[Job], error: Exception) -> None:
         for job in batch:

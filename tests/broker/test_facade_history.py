@@ -4,6 +4,7 @@ import random
 from typing import Any
 
 import pytest
+import trio
 
 from broker import BadRequest, Broker, HistoryQuery, Message
 from tests.broker.conftest import START_MS, FakeClock
@@ -124,8 +125,6 @@ async def test_the_time_parts_what_came_before_from_what_comes_after(
 
 async def test_more_messages_than_a_millisecond_has_serials_for(opened: Broker) -> None:
     """1,000 commands fit a millisecond; the rest runs ahead of the clock, in order."""
-    import trio
-
     serials: dict[int, str | None] = {}
 
     async def publish(number: int) -> None:

@@ -60,7 +60,7 @@ async def test_each_namespace_has_its_own_rules(opened: Broker, clock: FakeClock
     await opened.sweep()
     everything = [str(n) for n in range(10)]
     assert await names(opened, "three") == everything[-3:]
-    assert 3 <= len(await names(opened, "small")) < 5
+    assert len(await names(opened, "small")) in (4, 5)  # the one that crosses the bound may stay
     clock.advance(HOUR_MS + 1)
     await opened.sweep()
     assert await names(opened, "hour") == []
@@ -119,9 +119,9 @@ async def test_the_broker_sweeps_by_itself(path: Path, clock: FakeClock) -> None
     async with broker.open(path, clock=clock, settings=settings) as b:
         await b.channel("c").publish("old")
         clock.advance(73 * HOUR_MS)
-        while await names(b, "c"):
-            pass  # each page is a thread's work: this yields
-        assert b.metrics.streams_trimmed == 1
+        while b.metrics.streams_trimmed == 0:
+            await b.channel("c").history()  # a thread's work: this yields
+        assert await names(b, "c") == []
 
 
 @pytest.mark.parametrize("direction", ["forwards", "backwards"])

@@ -18,7 +18,7 @@ async def publish(b: Broker, numbers: Sequence[int], channel: str = "c") -> None
 
 
 async def take(messages: Subscription, count: int) -> list[int]:
-    with trio.fail_after(10):
+    with trio.fail_after(5):
         return [int((await anext(messages)).name or "") for _ in range(count)]
 
 

@@ -48,6 +48,7 @@ async def test_reopening_makes_no_second_app(path: Path, clock: FakeClock) -> No
 
 
 async def administer(b: Broker) -> None:
+    """Some of everything, some of it taken back."""
     await b.apps.create("shop", name="The shop")
     await b.apps.create("gone")
     await b.apps.create_key("shop", granted='{"a:*":["publish","history"]}')
@@ -198,6 +199,13 @@ async def test_a_deleted_app_leaves_nothing_behind(opened: Broker) -> None:
     assert opened.apps.namespaces(app.id) == {}
     assert (await opened.channel("c", app=app.id).history()).messages == ()
     assert not (await opened.channel("c", app=app.id).publish(data="y", id="i")).duplicate
+
+
+async def test_the_default_app_is_the_oldest_even_within_a_millisecond(opened: Broker) -> None:
+    oldest = opened.default_app()
+    for app in ("0", "Z", "z", "zzzzzzzz"):
+        await opened.apps.create(app)
+        assert opened.default_app() == oldest
 
 
 async def test_two_brokers_in_one_process(tmp_path: Path, clock: FakeClock) -> None:

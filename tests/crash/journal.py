@@ -2,8 +2,9 @@
 
 The journal lies outside the process that writes the log, so it survives what kills that process.
 `violations` compares the two by every way there is to read a log; an empty list means: what was
-acknowledged is there, once, under the serial that was acknowledged; nothing is there that nobody
-sent; every chain is whole and in order; the projections say what a fold of the records says.
+acknowledged is there, once, under the serial that was acknowledged (or behind the cut of a trim);
+nothing is there that nobody sent; every chain is whole and in order; the projections say what a
+fold of the records says.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,11 +16,12 @@ import msgpack
 
 from storage.engine import Engine, Reader
 from storage.opening import open_engine
-from storage.record import Record, stream_key, unpack
+from storage.record import NO_LINK, Link, Record, Stream, stream_key, unpack
 from storage.rows import AllRows, StoredRows
 from storage.settings import LogSettings
 from storage.snapshot import decode_snapshot
-from tests.storage.ledger import id_key, ledger
+from tests.crash.workload import channel_of
+from tests.storage.ledger import POSTS, id_key, ledger
 
 
 @dataclass
@@ -73,37 +75,47 @@ def violations(engine: Engine, acked: dict[str, int], sent: set[str]) -> list[st
     """acknowledged <= recovered <= sent; order, chains, index and projections whole."""
     with engine.read() as reader:
         records = list(everything(reader))
-        found = [*_exactly_once(records, acked, sent), *_chains(reader, records)]
+        cuts = dict(_cuts(reader))
+        found = [*_exactly_once(records, sent), *_kept(records, acked, cuts)]
+        found += _chains(records, cuts)
         return [*found, *_index(reader, records), *_projections(reader, records)]
 
 
-def _exactly_once(records: list[Record], acked: dict[str, int], sent: set[str]) -> Iterator[str]:
-    serials: dict[str, list[int]] = {}
-    for record in records:
-        serials.setdefault(record.event["id"], []).append(record.serial)
-    for id_, places in serials.items():
-        if len(places) > 1:
-            yield f"{id_} is in the log {len(places)} times: {places}"
-        if id_ not in sent:
-            yield f"{id_} is in the log and was never sent"
-    for id_, serial in acked.items():
-        if serial not in serials.get(id_, ()):
-            yield f"{id_} was acknowledged as {serial} and is at {serials.get(id_, 'no place')}"
-
-
-def _chains(reader: Reader, records: list[Record]) -> Iterator[str]:
-    """Each record names its stream's previous one, from the snapshot (or nothing) to the end."""
-    ends = {}
+def _cuts(reader: Reader) -> Iterator[tuple[Stream, Link]]:
+    """Where each trimmed stream begins."""
     for key, sealed in reader.walk("snapshots", b"", b"\xff" * 20):
         snapshot = decode_snapshot(key, sealed)
-        ends[snapshot.stream] = (snapshot.link.sequence, snapshot.link.hash)
+        yield snapshot.stream, snapshot.link
+
+
+def _exactly_once(records: list[Record], sent: set[str]) -> Iterator[str]:
+    places: dict[str, int] = {}
     for record in records:
-        sequence, previous = ends.get(record.stream, (0, bytes(16)))
-        if record.link.sequence != sequence + 1:
-            yield f"{record.stream}: sequence {sequence} is followed by {record.link.sequence}"
-        if record.previous != previous:
+        id_ = record.event["id"]
+        if places.setdefault(id_, record.serial) != record.serial:
+            yield f"{id_} is in the log twice, at {places[id_]} and {record.serial}"
+        if id_ not in sent:
+            yield f"{id_} is in the log and was never sent"
+
+
+def _kept(records: list[Record], acked: dict[str, int], cuts: dict[Stream, Link]) -> Iterator[str]:
+    there = {record.serial: record.event["id"] for record in records}
+    for id_, serial in acked.items():
+        cut = cuts.get(Stream("app", channel_of(id_), POSTS), NO_LINK)
+        if there.get(serial) != id_ and serial > cut.serial:
+            yield f"{id_} was acknowledged as {serial}, where {there.get(serial)} is"
+
+
+def _chains(records: list[Record], cuts: dict[Stream, Link]) -> Iterator[str]:
+    """Each record names its stream's previous one, from the cut (or nothing) to the end."""
+    ends = dict(cuts)
+    for record in records:
+        end = ends.get(record.stream, NO_LINK)
+        if record.link.sequence != end.sequence + 1:
+            yield f"{record.stream}: sequence {end.sequence}, then {record.link.sequence}"
+        if record.previous != end.hash:
             yield f"{record.stream}: the chain breaks at {record.serial}"
-        ends[record.stream] = (record.link.sequence, record.link.hash)
+        ends[record.stream] = record.link
 
 
 def _index(reader: Reader, records: list[Record]) -> Iterator[str]:

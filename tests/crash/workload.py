@@ -225,7 +225,17 @@ async def trimming(log: Log, plan: Plan) -> None:
     await read_back(log)
 
 
-SCENARIOS = {f.__name__: f for f in (steady, crowd, waiters, persistent, ballast, trimming)}
+async def aged(log: Log, plan: Plan) -> None:
+    """A log that has seen everything: posts of all sizes, a trim, a rebuild, and posts again."""
+    for number in range(plan.rounds):
+        ids = [f"aged-{number * plan.group + n}" for n in range(plan.group)]
+        await send_together(log, ids, 3_000 if number % 20 == 0 else plan.size)
+        if number == plan.rounds // 2:
+            await log.sweep(lambda rows, stream: Retention(records=plan.waiters))
+            await log.rebuild()
+
+
+SCENARIOS = {f.__name__: f for f in (steady, crowd, waiters, persistent, ballast, trimming, aged)}
 
 
 async def run(scenario: str, plan: Plan) -> None:

@@ -11,11 +11,8 @@ process is released.
 """
 
 import os
-import signal
 import socket
 import subprocess
-from contextlib import suppress
-from pathlib import Path
 
 from tests.crash.tracing import ROOT, python
 
@@ -52,21 +49,3 @@ class Zygote:
     def close(self) -> None:
         self._socket.close()
         self._process.wait(START_TIMEOUT_S)
-
-
-def serve(control: socket.socket, child: "Callable[[str], None]") -> None:
-    """The zygote's end: until the parent closes, or dies."""
-    while True:
-        message, files, _, _ = socket.recv_fds(control, LINE_BYTES, 1)
-        if not message:
-            return
-        word, rest = message.decode().split(" ", 1)
-        if word == "wait":
-            control.send(str(os.waitpid(int(rest), 0)[1]).encode())
-            continue
-        process = os.fork()
-        if process == 0:
-            control.close()
-            _become(files[0], child, rest)
-        os.close(files[0])
-        control.send(str(process).encode())

@@ -13,6 +13,9 @@ from storage import Damaged, LogSettings
 from storage.probe import read_ends, structure
 from tests.storage.wall import Wall
 
+for _part in ("base", "append", "queue", "tail", "retention"):
+    pytest.register_assert_rewrite(f"tests.storage.contract_{_part}")
+
 
 @pytest.fixture
 def wall() -> Wall:

@@ -2,11 +2,11 @@
 
     class TestLmdbLog(LogContract):
         def backend(self, path, wall, settings): ...    # async context manager: an open log
-        def hold(self, log): ...                        # async context manager: its writer stands still
+        def hold(self, log): ...                        # async context manager: no command is taken
         def check(self, path): ...                      # what is not intact in a closed log
 
-The domain is the toy ledger. Every test goes through `open`, which checks the closed log at the end:
-chains, index, and projections against a rebuild.
+The domain is the toy ledger. Every test goes through `open`, which checks the closed log at the
+end: chains, index, and projections against a rebuild.
 """
 
 from tests.storage.contract_append import AppendContract

@@ -142,10 +142,10 @@ class AppendContract(Contract):
         async with self.open(path, wall) as log:
             results = await log.submit_all(commands, app="app")
             kinds = [type(result).__name__ for result in results]
-            assert kinds == (
-                ["Outcome", "Refused", "Outcome", "RuntimeError", "Outcome", "KeyError"]
-                + ["ValueError", "Outcome"]
-            )
+            assert kinds == [
+                *("Outcome", "Refused", "Outcome", "RuntimeError"),
+                *("Outcome", "KeyError", "ValueError", "Outcome"),
+            ]
             assert results[4].duplicate
             assert results[4].serials == results[0].serials
             assert not results[7].duplicate

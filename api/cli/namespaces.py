@@ -1,0 +1,104 @@
+"""`tidelog namespaces`: rules for the channels that share what stands before the first colon."""
+
+from typing import Any
+
+import click
+
+from api.cli.asking import ask
+from api.cli.options import app_option, as_json, configured
+from api.cli.output import print_json, print_table
+from api.config import Configuration
+
+DEFAULT = "default"
+SWITCHES = ("persisted", "identified", "push_enabled", "mutable_messages")
+BOUNDS = ("retention_ms", "messages_max", "bytes_max")
+
+
+def _bound(ctx: click.Context, option: click.Parameter, text: str | None) -> int | str | None:
+    """A number, or `default` for what the broker does without a rule."""
+    if text is None or text == DEFAULT:
+        return text
+    if not (text.isascii() and text.isdigit()):
+        raise click.BadParameter(f"{text!r} is neither a number nor {DEFAULT!r}")
+    return int(text)
+
+
+@click.group("namespaces")
+def command() -> None:
+    """List, set and remove the rules of namespaces: what holds for channels `NAMESPACE:...`.
+
+    \b
+    Example:
+      tidelog namespaces set orders --retention-ms 0
+    """
+
+
+@command.command("list")
+@configured
+@app_option
+@as_json
+def list_namespaces(configuration: Configuration, app: str | None, as_json: bool) -> None:
+    """List an app's namespaces and their rules.
+
+    \b
+    Example:
+      tidelog namespaces list --json
+    """
+    found = ask(configuration, "namespaces.list", app=app)
+    if as_json:
+        print_json(found)
+        return
+    print_table(("NAMESPACE", "RULES"), [(item["id"], _rules(item)) for item in found])
+
+
+@command.command("set")
+@click.argument("namespace")
+@configured
+@app_option
+@click.option("--persisted/--not-persisted", default=None, help="Keep messages.")
+@click.option("--identified/--not-identified", default=None, help="Identified clients only.")
+@click.option("--push-enabled/--not-push-enabled", default=None, help="Allow push.")
+@click.option("--mutable-messages/--not-mutable-messages", default=None, help="Allow updates.")
+@click.option("--retention-ms", callback=_bound, metavar="MS", help="Keep so long; 0 is for ever.")
+@click.option("--messages-max", callback=_bound, metavar="N", help="Keep so many per channel.")
+@click.option("--bytes-max", callback=_bound, metavar="N", help="Keep so many bytes per channel.")
+@as_json
+def set_namespace(
+    configuration: Configuration, namespace: str, app: str | None, as_json: bool, **rules: Any
+) -> None:
+    """Set rules of NAMESPACE; those not given stay. `default` takes a number back.
+
+    \b
+    Examples:
+      tidelog namespaces set orders --retention-ms 0 --identified
+      tidelog namespaces set orders --retention-ms default
+    """
+    given = {name: rule for name, rule in rules.items() if rule is not None}
+    if not given:
+        raise click.UsageError("give at least one rule, such as --retention-ms 0")
+    wanted = {name: None if rule == DEFAULT else rule for name, rule in given.items()}
+    changed = ask(configuration, "namespaces.set", namespace=namespace, app=app, rules=wanted)
+    if as_json:
+        print_json(changed)
+    else:
+        click.echo(f"{changed['id']}: {_rules(changed)}")
+
+
+@command.command("remove")
+@click.argument("namespace")
+@configured
+@app_option
+def remove_namespace(configuration: Configuration, namespace: str, app: str | None) -> None:
+    """Remove the rules of NAMESPACE; its channels and messages stay.
+
+    \b
+    Example:
+      tidelog namespaces remove orders
+    """
+    ask(configuration, "namespaces.remove", namespace=namespace, app=app)
+
+
+def _rules(item: dict[str, Any]) -> str:
+    on = [name for name in SWITCHES if item[name]]
+    bounds = [f"{name}={item[name]}" for name in BOUNDS if item[name] is not None]
+    return ", ".join([*on, *bounds]) or "(the defaults)"
