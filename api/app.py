@@ -66,7 +66,8 @@ def _raw_paths(inner: Asgi) -> Asgi:
 async def _preflight() -> Response | None:
     if request.method != "OPTIONS":
         return None
-    methods = current_app.create_url_adapter(request).allowed_methods()
+    routes = current_app.create_url_adapter(request)
+    methods = routes.allowed_methods() if routes else ()
     response = Response(b"", 204, headers={**_PREFLIGHT, "Allow": ", ".join(sorted(methods))})
     for about_a_body in ("Content-Type", "Content-Length"):  # there is none (RFC 9110 8.6)
         response.headers.pop(about_a_body, None)

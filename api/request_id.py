@@ -48,7 +48,9 @@ def identified(inner: Asgi) -> Asgi:
 
 def choose(scope: Scope) -> str:
     """The id that the client sent, the header's before the parameter's; else a new one."""
-    sent = [value.decode("latin-1") for name, value in scope["headers"] if name == HEADER]
+    sent: list[str] = [
+        value.decode("latin-1") for name, value in scope["headers"] if name == HEADER
+    ]
     for candidate in (*sent, *_parameters(scope["query_string"])):
         if _VALID.fullmatch(candidate):
             return candidate

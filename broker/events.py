@@ -30,7 +30,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
     """Base of all events; `type` is the tag in the log."""
 
 
-class MessagePublished(Event, frozen=True, tag="message"):
+class MessagePublished(Event, frozen=True, tag="message", gc=False):
     """One message of a publish. `keyed`: the publisher chose the id, so a repeat is a duplicate."""
 
     message: Message

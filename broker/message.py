@@ -17,7 +17,7 @@ from broker.errors import BadRequest
 INVALID_DATA = 40013
 
 
-class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """A message to publish (TM2). Absent fields are None and never reach the wire.
 
     connection_key: the publisher's claim to speak for a live connection (TM2h). It is a secret of

@@ -22,7 +22,7 @@ _SERIAL_BYTES = 8
 TABLE = "dedup"
 
 
-class Publish(msgspec.Struct, frozen=True):
+class Publish(msgspec.Struct, frozen=True, gc=False):
     """Validated messages for one channel. `keyed`: their ids are the publisher's own."""
 
     app: str

@@ -22,7 +22,7 @@ def parse(text: str, series: str) -> int:
     """The log's serial. Without an index it is the last of its publish, as channel serials are.
     Raises BadRequest 40003 for anything that is not a serial of this log."""
     match = _SERIAL.fullmatch(text)
-    if match is None or match[3] != series:
+    if match is None or match[3] != series or int(match[1]) > clock.MS_MAX:
         raise BadRequest("not a serial of this log", INVALID_VALUE)
     index = clock.INDEX_MAX if match[4] is None else int(match[4])
     return clock.pack(int(match[1]), int(match[2]), index)

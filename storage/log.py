@@ -57,6 +57,7 @@ class Log:
         self._threads = trio.CapacityLimiter(settings.read_threads)
         self._token = trio.lowlevel.current_trio_token()
         self._closing = False
+        self._releasing = False
         self._closed = False
         self.failure = trio.Event()
         self._side = SideFile(engine.path)
@@ -97,7 +98,16 @@ class Log:
         """Hand commands to the writer; `done` gets one result each (Outcome or exception), on this
         thread, once their commit is on disk and in the feed. Raises QueueFull, LogFailed,
         LogClosed; then nothing was taken. `cost`: payload bytes, `app`: whose turn it uses."""
-        self.writer.queue.put(Job(commands, app, cost, done))
+        self.writer.queue.put(Job(commands, app, cost, done), hold=True)
+        if not self._releasing:
+            self._releasing = True
+            self._token.run_sync_soon(self._release)
+
+    def _release(self) -> None:
+        """Runs when every task that is ready has had its turn, so that the writer is woken once and
+        finds all that they enqueued."""
+        self._releasing = False
+        self.writer.queue.release()
 
     async def submit(self, command: Any, *, app: str, cost: int = COMMAND_COST_BYTES) -> Outcome:
         """Decide, append and fold one command; returns once it is on disk. Raises what `decide`

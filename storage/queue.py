@@ -42,6 +42,7 @@ class CommitQueue:
     def __init__(self, settings: LogSettings) -> None:
         self._settings = settings
         self._changed = Condition()
+        self._held: list[Job] = []
         self._arrived: list[Job] = []
         self._commands = 0
         self._bytes = 0
@@ -53,8 +54,9 @@ class CommitQueue:
     def __len__(self) -> int:
         return self._commands
 
-    def put(self, job: Job) -> None:
-        """Raises QueueFull at the bound, or what `refuse` was given."""
+    def put(self, job: Job, *, hold: bool = False) -> None:
+        """Raises QueueFull at the bound, or what `refuse` was given. With `hold` the writer sees
+        the job at the next `release`: callers that come together go into one commit together."""
         with self._changed:
             if self._refusal is not None:
                 raise self._refusal
@@ -66,7 +68,17 @@ class CommitQueue:
             ):
                 raise QueueFull(f"{self._commands} commands wait for the disk already")
             self._commands, self._bytes = commands, size
-            self._arrived.append(job)
+            if hold:
+                self._held.append(job)
+            else:
+                self._arrived.append(job)
+                self._changed.notify()
+
+    def release(self) -> None:
+        """Show the writer the jobs that were held back."""
+        with self._changed:
+            self._arrived += self._held
+            self._held = []
             self._changed.notify()
 
     def take(self, wait: bool) -> list[Job]:
@@ -115,6 +127,8 @@ class CommitQueue:
         with self._changed:
             self._refusal = self._refusal or error
             self._closed = self._closed or isinstance(error, LogClosed)
+            self._arrived += self._held
+            self._held = []
             self._changed.notify()
 
     @property

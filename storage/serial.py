@@ -23,6 +23,7 @@ _COUNTER_SHIFT = 10
 _MS_SHIFT = 20
 _TEN_BITS = (1 << 10) - 1
 SERIAL_MAX = (1 << 64) - 1
+MS_MAX = (1 << 44) - 1  # the year 2527
 
 
 def pack(ms: int, counter: int = 0, index: int = 0) -> int:
@@ -40,12 +41,12 @@ def ms_of(serial: int) -> int:
 
 def first_at(ms: int) -> int:
     """The smallest serial of a millisecond: an inclusive lower bound."""
-    return ms << _MS_SHIFT
+    return min(ms, MS_MAX) << _MS_SHIFT
 
 
 def last_at(ms: int) -> int:
     """The largest serial of a millisecond: an inclusive upper bound."""
-    return (ms + 1 << _MS_SHIFT) - 1
+    return (min(ms, MS_MAX) + 1 << _MS_SHIFT) - 1
 
 
 class HybridClock:

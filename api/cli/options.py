@@ -25,11 +25,11 @@ confirmed = click.option("--yes", is_flag=True, help="Do not ask.")
 def configured(function: Function) -> Function:
     """Adds --data and --config, and passes what they come to as `configuration`."""
 
-    @click.option("--data", metavar="DIR", help="Data directory.  [default: ./data]")
+    @click.option("--data", "directory", metavar="DIR", help="Data directory.  [default: ./data]")
     @click.option("--config", "file", metavar="FILE", type=Path, help="Settings, in TOML.")
     @wraps(function)
-    def command(data: str | None, file: Path | None, **options: Any) -> Any:
-        flags = {"data": data} if data is not None else {}
+    def command(directory: str | None, file: Path | None, **options: Any) -> Any:
+        flags = {"data": directory} if directory is not None else {}
         found = config.load(file, environment=os.environ, flags=flags)
         return function(configuration=found, **options)
 

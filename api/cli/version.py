@@ -29,4 +29,4 @@ def tidelog_version() -> str:
     try:
         return version("tidelog")
     except PackageNotFoundError:  # run from a source tree
-        return "(not installed)"
+        return "unreleased"

@@ -31,9 +31,7 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         principal = authenticate(broker)
         principal.require("publish", channel)
         body = await request.data
-        messages = wire.read_messages(
-            decode_body(body, request.content_type, settings)
-        )
+        messages = wire.read_messages(decode_body(body, request.content_type, settings))
         published = await broker.publish(principal, channel, with_flags(messages, request.args))
         answer = {
             "channel": channel,

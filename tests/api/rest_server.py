@@ -141,8 +141,10 @@ async def rest_server(
         start = await nursery.start(_serve, application, server_settings, ssl_context, stop)
         scheme = "https" if ssl_context else "http"
         key = opened.apps.keys(opened.default_app())[0]
-        base_url = f"{scheme}://localhost:{start.port}" if ssl_context else (
-            f"{scheme}://127.0.0.1:{start.port}"
+        base_url = (
+            f"{scheme}://localhost:{start.port}"
+            if ssl_context
+            else (f"{scheme}://127.0.0.1:{start.port}")
         )
         server = RestServer(opened, key, start, base_url, verify, stack)
         server.client = await server.connect()

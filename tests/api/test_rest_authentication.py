@@ -112,7 +112,10 @@ async def test_every_way_to_carry_credentials(server: RestServer) -> None:
 async def test_a_revoked_key_and_its_tokens(server: RestServer) -> None:
     apps = server.broker.apps
     key = await apps.create_key(server.app)
-    clients = [await server.connect(basic(key.string)), await server.connect(bearer(server.token(key=key)))]
+    clients = [
+        await server.connect(basic(key.string)),
+        await server.connect(bearer(server.token(key=key))),
+    ]
     for client in clients:
         assert (await client.get(messages_path("c"))).status_code == 200
     await apps.revoke_key(server.app, key.key_id)

@@ -27,14 +27,29 @@ Check = Callable[..., Awaitable[None]]
 
 text = st.text(max_size=12)
 scalars = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(), text, st.binary(max_size=8)
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**64 - 1),
+    st.floats(),
+    text,
+    st.binary(max_size=8),
 )
 values = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
     max_leaves=8,
 )
-fields = ("id", "name", "data", "encoding", "clientId", "connectionKey", "extras", "action", "serial")
+fields = (
+    "id",
+    "name",
+    "data",
+    "encoding",
+    "clientId",
+    "connectionKey",
+    "extras",
+    "action",
+    "serial",
+)
 extras = st.dictionaries(
     st.sampled_from(["push", "headers", "ref", "ephemeral", "privileged", "ai", "delta"]) | text,
     values,
@@ -60,8 +75,24 @@ header_values = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF), m
 parameters = st.lists(
     st.tuples(
         st.sampled_from(
-            "start end limit direction cursor from_serial fromSerial format ephemeral _forceNack "
-            "request_id key access_token accessToken envelope callback".split()
+            [
+                "start",
+                "end",
+                "limit",
+                "direction",
+                "cursor",
+                "from_serial",
+                "fromSerial",
+                "format",
+                "ephemeral",
+                "_forceNack",
+                "request_id",
+                "key",
+                "access_token",
+                "accessToken",
+                "envelope",
+                "callback",
+            ]
         )
         | text,
         st.sampled_from(["1", "now", "forwards", "true", "-1", "1e3", "9" * 15, "jsonp"]) | text,

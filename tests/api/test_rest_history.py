@@ -46,9 +46,7 @@ def names(reply: httpx.Response) -> list[str]:
 
 @pytest.mark.parametrize("direction", ["forwards", "backwards"])
 @pytest.mark.parametrize("limit", [1, 2, 4, 8, 9])
-async def test_paging_while_messages_arrive(
-    server: RestServer, direction: str, limit: int
-) -> None:
+async def test_paging_while_messages_arrive(server: RestServer, direction: str, limit: int) -> None:
     """Following next from first to last gives everything once; first and current stay put."""
     expected = await fill(server, 8)
     if direction == "backwards":
@@ -167,7 +165,7 @@ async def time(server: RestServer) -> int:
 async def test_time_ranges_part_exactly(server: RestServer) -> None:
     """Reference 1.6.2: a fast server puts a publish and a /time into one millisecond."""
     seed = random.randrange(1 << 32)
-    print(f"seed {seed}")  # noqa: T201 - shown when the test fails
+    print(f"seed {seed}")
     choices = random.Random(seed)
     for iteration in range(200):
         channel = f"c{iteration}"

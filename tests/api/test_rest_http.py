@@ -136,9 +136,7 @@ async def test_formats_are_negotiated(
         ("DELETE", "/time", 405),
     ):
         content = b"{}" if method == "POST" else None
-        reply = await client.request(
-            method, path, headers=headers, params=params, content=content
-        )
+        reply = await client.request(method, path, headers=headers, params=params, content=content)
         assert (reply.status_code, reply.headers["content-type"]) == (status, kind)
         decode(reply)
 

@@ -206,9 +206,7 @@ async def test_bodies_that_cannot_be_decoded(server: RestServer, body: bytes, ki
 @pytest.mark.parametrize("kind", [None, "", "text/plain", "application/json; charset=utf-8"])
 async def test_a_body_that_looks_like_json_is(server: RestServer, kind: str | None) -> None:
     headers = {} if kind is None else {"Content-Type": kind}
-    reply = await server.client.post(
-        messages_path("c"), content=b' {"data":"x"}', headers=headers
-    )
+    reply = await server.client.post(messages_path("c"), content=b' {"data":"x"}', headers=headers)
     assert reply.status_code == 201
     assert (await server.stored("c"))[0]["data"] == "x"
 

@@ -104,7 +104,7 @@ async def test_the_time_parts_what_came_before_from_what_comes_after(
 ) -> None:
     """Reference 1.6.2, in one millisecond, on a clock that stands, jumps and goes back."""
     seed = random.randrange(1 << 32)
-    print(f"seed {seed}")  # noqa: T201 - shown when the test fails
+    print(f"seed {seed}")
     choices = random.Random(seed)
     for round_ in range(200):
         clock.advance(choices.choice([0, 0, 0, 1, 2, -3]))

@@ -87,23 +87,23 @@ async def test_a_slow_subscriber_catches_up_from_disk(path: Path, clock: FakeClo
     """It never holds more than its bound and one read; the fast one beside it sees all of it live."""
     settings = BrokerSettings(subscription_messages_max=10, log=LogSettings(tail_records_max=20))
     total, held = 3_000, 0
-    async with broker.open(path, clock=clock, settings=settings) as b:
-        async with (
-            b.channel("c").subscribe() as slow,
-            b.channel("c").subscribe() as fast,
-        ):
-            seen = []
-            for number in range(0, total, 10):
-                await publish(b, range(number, number + 10))
-                seen += await take(fast, 10)
-                held = max(held, len(slow._queue))
-                if number % 500 == 0:
-                    assert await take(slow, 3)
-            assert seen == list(range(total))
-            assert held <= 510
-            rest = await take(slow, total - 3 * 6)
-            assert rest == list(range(18, total))
-            assert await nothing_more(slow)
+    async with (
+        broker.open(path, clock=clock, settings=settings) as b,
+        b.channel("c").subscribe() as slow,
+        b.channel("c").subscribe() as fast,
+    ):
+        seen = []
+        for number in range(0, total, 10):
+            await publish(b, range(number, number + 10))
+            seen += await take(fast, 10)
+            held = max(held, len(slow._queue))
+            if number % 500 == 0:
+                assert await take(slow, 3)
+        assert seen == list(range(total))
+        assert held <= 510
+        rest = await take(slow, total - 3 * 6)
+        assert rest == list(range(18, total))
+        assert await nothing_more(slow)
 
 
 async def test_a_subscriber_that_is_behind_misses_nothing_while_it_reads(
@@ -148,7 +148,7 @@ async def test_subscribers_learn_that_the_broker_closed(
 ) -> None:
     settings = BrokerSettings(subscription_messages_max=1)
     codes: list[int] = []
-    async with trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery:  # noqa: SIM117 - followers outlive the broker
         async with broker.open(path, clock=clock, settings=settings) as b:
 
             async def follow(task_status: trio.TaskStatus[None]) -> None:
@@ -157,8 +157,7 @@ async def test_subscribers_learn_that_the_broker_closed(
                     if behind:
                         await trio.testing.wait_all_tasks_blocked(0.02)
                     with pytest.raises(Unavailable) as closed:
-                        while True:
-                            await anext(messages)
+                        await take(messages, 100)
                     codes.append(closed.value.code)
 
             await nursery.start(follow)

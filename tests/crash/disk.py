@@ -1,195 +1,236 @@
-"""A disk that loses power: every state it may be found in, from the writes of a recorded run.
+"""A disk that loses its power: from the system calls of a run to every state it may be left in.
 
-Fault model, after the page cache and the block device: a write reaches the disk at any time after
-it was made, in any order with others, in units of 512-byte sectors, until a completed fdatasync (or
-the return of an O_DSYNC write) says that it has. So a crash image holds all writes before the last
-completed sync, and of each sector written since then any one of its later versions, or none. A
-file that grew may be found at its old size, its new one, or between; what was not written there
-reads as zeros. A name is on disk for sure only when its directory was synced.
+Fault model. Writes go to the page cache, sector (512 bytes) by sector, and the disk may hold of
+each sector any version that the cache ever held since the last completed sync that covered it:
+dropped, whole, torn inside a write, later ones without earlier ones. A sync covers the writes that
+had returned when it began, and counts once it returned; a write through O_DSYNC covers its own
+sectors. A file may have grown to its new size without its contents; what was never written then
+reads as zeros or as anything. A name (create, rename) may be lost until its directory was synced.
+A call in progress counts as done and as not done. LMDB's reader slots are a shared map that nobody syncs: anything may be
+left in their file, or no file. What this disk does not do is lose or change
+what was synced: that is tests/crash/test_bit_flips.py.
 
-The side file `head` is never synced, so all its versions are possible until the end.
+`Recording` orders the events of a trace; `Recording.play` walks them once, through the crash points
+that it is given, and hands out the disk at each. `Disk.image` writes one possible state.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from tests.crash.tracing import SYNCS, WRITES, Call, lines_written
+from tests.crash.tracing import SYNCS, WRITES, Call
 
-SECTOR = 512
-PAGE = 4096
-DATA, HEAD = "data.mdb", "head"
+SECTOR_BYTES = 512
+PAGE_BYTES = 4096
+BEGUN, ENDED = 0, 1
+KEPT = ("data.mdb", "head", "creating/data.mdb")
+LOCK_SIZES = (0, 100, 8_192, 40_000)
+
+Choice = Callable[[Call, int], bool]
+"""(write, sector) -> did it reach the disk?"""
+
+
+class Version(NamedTuple):
+    """What the cache held in a sector once `write` had changed it."""
+
+    write: Call
+    data: bytes
 
 
 @dataclass(slots=True)
-class Write:
-    """Bytes for one place of one file. `durable`: the event by which it was surely on disk."""
+class File:
+    """`durable`: what is on the disk for certain; `cached`: what a reader sees; `pending`: per
+    sector the versions in between, oldest first."""
 
-    file: str
-    offset: int
-    data: bytes
-    begun: int
-    ended: int
-    durable: float = float("inf")
+    durable: bytearray = field(default_factory=bytearray)
+    cached: bytearray = field(default_factory=bytearray)
+    pending: dict[int, list[Version]] = field(default_factory=dict)
+
+    def write(self, call: Call) -> None:
+        end = call.offset + len(call.data)
+        self.cached.extend(bytes(max(0, end - len(self.cached))))
+        self.cached[call.offset : end] = call.data
+        for sector in range(call.offset // SECTOR_BYTES, -(-end // SECTOR_BYTES)):
+            at = sector * SECTOR_BYTES
+            data = bytes(self.cached[at : at + SECTOR_BYTES])
+            self.pending.setdefault(sector, []).append(Version(call, data))
+
+    def settle(self, covers: Callable[[Call], bool]) -> None:
+        """A sync returned: of each sector the last version that it covers is there to stay."""
+        for sector, versions in list(self.pending.items()):
+            covered = [n for n, version in enumerate(versions) if covers(version.write)]
+            if covered:
+                put(self.durable, sector, versions[covered[-1]].data)
+                del versions[: covered[-1] + 1]
+            if not versions:
+                del self.pending[sector]
+
+    def contents(self, rng: random.Random) -> bytearray:
+        """One of the states in which a power loss may leave this file."""
+        found = bytearray(self.durable)
+        grown = max(0, len(self.cached) - len(found))
+        if grown and rng.random() < 0.5:
+            found.extend(bytes(grown) if rng.random() < 0.7 else rng.randbytes(grown))
+        reached = choose(rng, self.writes())
+        for sector, versions in self.pending.items():
+            kept = [version for version in versions if reached(version.write, sector)]
+            if kept:
+                put(found, sector, kept[-1].data)
+        return found
+
+    def writes(self) -> list[Call]:
+        """The pending ones, in order."""
+        calls = {v.write.begun: v.write for versions in self.pending.values() for v in versions}
+        return [calls[begun] for begun in sorted(calls)]
 
 
-@dataclass
+def put(content: bytearray, sector: int, data: bytes) -> None:
+    at = sector * SECTOR_BYTES
+    content.extend(bytes(max(0, at - len(content))))
+    content[at : at + len(data)] = data
+
+
+def choose(rng: random.Random, writes: list[Call]) -> Choice:
+    """A way for a disk to be half way through: each is likely to hit something else."""
+    style = rng.choice(("nothing", "everything", "writes", "pages", "sectors", "prefix"))
+    if style in ("nothing", "everything"):
+        return lambda _call, _sector: style == "everything"
+    if style == "prefix":
+        return up_to(rng, writes)
+    odds = rng.choice((0.1, 0.5, 0.9, 0.98))
+    sectors = {"writes": 1 << 40, "pages": PAGE_BYTES // SECTOR_BYTES, "sectors": 1}[style]
+    made: dict[tuple[int, int], bool] = {}
+
+    def reached(call: Call, sector: int) -> bool:
+        key = (call.begun, sector // sectors)
+        if key not in made:
+            made[key] = rng.random() < odds
+        return made[key]
+
+    return reached
+
+
+def up_to(rng: random.Random, writes: list[Call]) -> Choice:
+    """In order, as far as it came, the last one torn."""
+    if not writes:
+        return lambda _call, _sector: False
+    last = rng.choice(writes)
+    first = last.offset // SECTOR_BYTES
+    edge = rng.randint(first, first + len(last.data) // SECTOR_BYTES + 1)
+    return lambda call, sector: call.begun < last.begun or (call is last and sector < edge)
+
+
+class Naming(NamedTuple):
+    """A name that a directory was given, and the one that it lost by that."""
+
+    call: Call
+    name: str
+    file: File
+    old: str = ""
+
+
+class Disk:
+    """The files under `root`, which may be renamed and must not be removed."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._files: dict[str, File] = {}
+        self._durable: dict[str, File] = {}
+        self._pending: list[Naming] = []
+
+    def apply(self, when: int, call: Call) -> None:
+        """One end of one system call."""
+        if when == BEGUN:
+            self._begin(call)
+        elif call.name in SYNCS:
+            self._sync(call)
+        elif call.name in WRITES and "O_DSYNC" in call.flags and call.path in self._files:
+            self._files[call.path].settle(lambda write: write is call)
+
+    def _begin(self, call: Call) -> None:
+        if call.name in WRITES and call.path in self._files:
+            self._files[call.path].write(call)
+        elif call.name == "openat" and "O_CREAT" in call.flags and call.path not in self._files:
+            if call.path.startswith(self._root):
+                self._name(Naming(call, call.path, File()))
+        elif call.name == "rename" and call.path.startswith(self._root):
+            self._name(Naming(call, call.path, *self._moved(call)))
+
+    def _moved(self, call: Call) -> tuple[File, str]:
+        old = f"{self._root}/creating/{Path(call.path).name}"
+        return self._files.pop(old), old
+
+    def _name(self, naming: Naming) -> None:
+        self._files[naming.name] = naming.file
+        self._pending.append(naming)
+
+    def _sync(self, call: Call) -> None:
+        if call.path in self._files:
+            self._files[call.path].settle(lambda write: write.ended < call.begun)
+        for naming in list(self._pending):
+            if str(Path(naming.name).parent) == call.path and naming.call.ended < call.begun:
+                self._pending.remove(naming)
+                rename(self._durable, naming)
+
+    def image(self, rng: random.Random, target: Path) -> None:
+        """Write a data directory as it may be found when the power is back."""
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        names = dict(self._durable)
+        for naming in self._pending:
+            if rng.random() < 0.7:
+                rename(names, naming)
+        for name in KEPT:
+            file = names.get(f"{self._root}/{name}")
+            if file is not None:
+                (target / name).parent.mkdir(exist_ok=True)
+                (target / name).write_bytes(file.contents(rng))
+        if rng.random() < 0.5:
+            (target / "lock.mdb").write_bytes(rng.randbytes(rng.choice(LOCK_SIZES)))
+
+
+def rename(names: dict[str, File], naming: Naming) -> None:
+    names.pop(naming.old, None)
+    names[naming.name] = naming.file
+
+
+class Event(NamedTuple):
+    place: tuple[int, int]
+    call: Call
+
+    @property
+    def writes_disk(self) -> bool:
+        return self.call.name in SYNCS | {"rename"} or self.call.path.endswith(KEPT)
+
+
 class Recording:
-    """A run, as the disk and the journal saw it. Times are line numbers of the trace."""
+    """The beginnings and ends of a run's system calls, in order."""
 
-    writes: list[Write]
-    sent: list[tuple[int, str]]
-    acked: list[tuple[int, str, int]]
-    named: dict[str, tuple[int, float]] = field(default_factory=dict)
-    """file -> (when its name may be on disk, when it surely is)"""
-    end: int = 0
+    def __init__(self, calls: list[Call]) -> None:
+        lock = next(call.path for call in calls if call.path.endswith("/writer.lock"))
+        self.root = str(Path(lock).parent)
+        done = [call for call in calls if not call.failed]
+        both = [Event(place, c) for c in done for place in ((c.begun, BEGUN), (c.ended, ENDED))]
+        self.events = sorted(both, key=lambda event: event.place)
 
+    def crash_points(self, rng: random.Random, count: int) -> list[int]:
+        """How many events to go through before the power fails, ascending. Most points are beside
+        an event of the disk: in and around the writes and syncs of a commit."""
+        disk = [n for n, event in enumerate(self.events) if event.writes_disk]
+        near = [rng.choice(disk) + rng.choice((0, 1)) for _ in range(count)]
+        anywhere = [rng.randrange(len(self.events) + 1) for _ in range(count)]
+        chosen = [a if rng.random() < 0.2 else n for a, n in zip(anywhere, near, strict=True)]
+        return sorted(chosen)
 
-@dataclass
-class Image:
-    """What is found after the power came back, and what must and may be in it."""
-
-    files: dict[str, bytes]
-    acked: dict[str, int]
-    sent: set[str]
-    story: str
-
-    def write(self, directory: Path) -> None:
-        directory.mkdir(exist_ok=True)
-        for old in directory.iterdir():
-            old.unlink()
-        for name, content in self.files.items():
-            (directory / name).write_bytes(content)
-
-
-def record(calls: Sequence[Call], directory: Path) -> Recording:
-    """Sort a trace into writes, syncs, names and journal lines."""
-    home, fresh = str(directory), str(directory / "creating")
-    lines = [(call.begun, line.split()) for call, line in lines_written(list(calls))]
-    recording = Recording(
-        [],
-        [(at, words[1]) for at, words in lines if words[0] == "S"],
-        [(at, words[1], int(words[2])) for at, words in lines if words[0] == "A"],
-        end=calls[-1].ended + 1,
-    )
-    for call in calls:
-        if call.path.startswith(home) and not call.failed:
-            _take(recording, call, home, fresh)
-    return recording
-
-
-def _take(recording: Recording, call: Call, home: str, fresh: str) -> None:
-    folder, _, name = call.path.rpartition("/")
-    if call.name == "rename" or (folder == home and "O_CREAT" in call.flags):
-        recording.named.setdefault(name, (call.begun, float("inf")))
-    if call.name == "fsync" and call.path == home:
-        for known, (begun, surely) in recording.named.items():
-            recording.named[known] = (begun, min(surely, call.ended))
-    if folder not in (home, fresh) or name not in (DATA, HEAD):
-        return
-    if call.name in WRITES:
-        surely = call.ended if "O_DSYNC" in call.flags else float("inf")
-        written = call.data[: call.result]
-        recording.writes.append(Write(name, call.offset, written, call.begun, call.ended, surely))
-    if call.name in SYNCS:
-        _sync(recording.writes, name, call)
-
-
-def _sync(writes: list[Write], name: str, sync: Call) -> None:
-    for write in writes:
-        if write.file == name and write.ended < sync.begun:
-            write.durable = min(write.durable, sync.ended)
-
-
-def images(recording: Recording, chance: random.Random) -> Iterator[Image]:
-    """Endless crash images: a moment, and then one of the states the disk may be in."""
-    moments = [w.begun for w in recording.writes] + [at for at, *_ in recording.acked]
-    while True:
-        yield crash(recording, chance.choice(moments) + chance.choice((0, 1)), chance)
-
-
-def crash(recording: Recording, moment: int, chance: random.Random) -> Image:
-    """One legal state of the disk if the power goes just before line `moment` of the trace."""
-    keep = chance.choice((_none, _all, _pages, _sectors, _sectors, _few, _prefix))
-    files = {}
-    for name in (DATA, HEAD):
-        begun, surely = recording.named.get(name, (recording.end, 0))
-        if begun < moment and (surely < moment or chance.random() < 0.5):
-            mine = [w for w in recording.writes if w.file == name and w.begun < moment]
-            files[name] = _content(mine, moment, keep, chance)
-    return Image(
-        files,
-        {id_: serial for at, id_, serial in recording.acked if at < moment},
-        {id_ for at, id_ in recording.sent if at < moment},
-        f"power loss at line {moment}, keeping {keep.__name__.strip('_')} of what was not synced",
-    )
-
-
-def _content(writes: list[Write], moment: int, keep: "Keep", chance: random.Random) -> bytes:
-    """Durable writes first, then what of the others made it, in an order of the disk's choosing."""
-    durable = [write for write in writes if write.durable < moment]
-    pending = [write for write in writes if write.durable >= moment]
-    size = max((write.offset + len(write.data) for write in durable), default=0)
-    ends = [write.offset + len(write.data) for write in pending]
-    size = max(size, chance.choice([size, *ends, *ends]))
-    content = bytearray(size)
-    for offset, data in [(w.offset, w.data) for w in durable] + list(keep(pending, chance)):
-        room = max(0, size - offset)
-        content[offset : offset + min(len(data), room)] = data[:room]
-    return bytes(content)
-
-
-def _pieces(write: Write, unit: int) -> Iterator[tuple[int, bytes]]:
-    """A write cut at the disk's unit boundaries."""
-    at = 0
-    while at < len(write.data):
-        step = unit - (write.offset + at) % unit
-        yield write.offset + at, write.data[at : at + step]
-        at += step
-
-
-Pieces = Iterator[tuple[int, bytes]]
-
-
-def _none(pending: list[Write], chance: random.Random) -> Pieces:
-    yield from ()
-
-
-def _all(pending: list[Write], chance: random.Random) -> Pieces:
-    for write in pending:
-        yield write.offset, write.data
-
-
-def _subset(pending: list[Write], chance: random.Random, unit: int, odds: float) -> Pieces:
-    """Some units of what was written. A unit that was written twice keeps the later version if it
-    keeps that one, else the earlier one if that was kept: any version may be found."""
-    for write in pending:
-        for piece in _pieces(write, unit):
-            if chance.random() < odds:
-                yield piece
-
-
-def _pages(pending: list[Write], chance: random.Random) -> Pieces:
-    yield from _subset(pending, chance, PAGE, chance.choice((0.1, 0.5, 0.9)))
-
-
-def _sectors(pending: list[Write], chance: random.Random) -> Pieces:
-    yield from _subset(pending, chance, SECTOR, chance.choice((0.05, 0.5, 0.95)))
-
-
-def _few(pending: list[Write], chance: random.Random) -> Pieces:
-    """Everything but one sector: the hardest to notice."""
-    pieces = [piece for write in pending for piece in _pieces(write, SECTOR)]
-    lost = chance.randrange(len(pieces)) if pieces else 0
-    yield from (piece for number, piece in enumerate(pieces) if number != lost)
-
-
-def _prefix(pending: list[Write], chance: random.Random) -> Pieces:
-    """The newest write first: a disk that reorders as badly as it may."""
-    kept = chance.randint(0, len(pending))
-    for write in sorted(pending[len(pending) - kept :], key=lambda write: write.begun):
-        yield write.offset, write.data
-
-
-Keep = type(_none)
+    def play(self, points: Iterable[int]) -> Iterator[tuple[Disk, list[Call]]]:
+        """For each point the disk, and the calls that have begun since the point before."""
+        disk, at = Disk(self.root), 0
+        for point in points:
+            passed = self.events[at:point]
+            for event in passed:
+                disk.apply(event.place[1], event.call)
+            at = point
+            yield disk, [event.call for event in passed if event.place[1] == BEGUN]

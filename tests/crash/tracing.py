@@ -58,7 +58,7 @@ def python(module: str, *args: str) -> list[str]:
     return [sys.executable, "-m", module, *args]
 
 
-def run(command: Sequence[str]) -> str:
+def run(command: Sequence[str], timeout_s: float = RUN_TIMEOUT_S) -> str:
     """Run a program to its end and return its standard output. One that hangs, or fails, fails the
     test, and nothing of it is left running."""
     pipe = subprocess.PIPE
@@ -66,7 +66,7 @@ def run(command: Sequence[str]) -> str:
         command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=True
     )
     try:
-        out, err = child.communicate(timeout=RUN_TIMEOUT_S)
+        out, err = child.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         os.killpg(child.pid, signal.SIGKILL)
         out, err = child.communicate()
