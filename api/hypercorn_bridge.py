@@ -15,6 +15,8 @@ names its reason:
   through the whole connection: such requests are reset before Hypercorn sees them.
 - the idle timer closes without looking: here it looks whether a request has just arrived. And it
   kept the socket of a client that went away until it fired: here it ends with the reading.
+- the reader that waits for a reply to end may begin to wait just after that, and for ever, where
+  the connection is not used again: closing the connection also ends the reading.
 
 Invariant: no more than one read of bytes is held for replay, and they come first. Refuses to log
 tracebacks for what a client did; what is left as an exception is a bug and reaches the caller.
@@ -160,6 +162,7 @@ class _Server(TCPServer):
         context.terminated = _Terminated(connection.draining)
         super().__init__(app, config, context, state, cast("Any", stream))
         self._replay = stream
+        self._reading = trio.CancelScope()
         self._is_gone = False
 
     @property
@@ -183,8 +186,14 @@ class _Server(TCPServer):
         )
         self._wrapper = wrapper
 
+    async def protocol_send(self, event: Event) -> None:
+        await super().protocol_send(event)
+        if isinstance(event, Closed):
+            self._reading.cancel()
+
     async def _read_data(self) -> None:
-        await super()._read_data()
+        with self._reading:
+            await super()._read_data()
         self._is_gone = True
         await self.idle_task.stop()
 

@@ -31,13 +31,12 @@ from api.config.catalogue import ProcessSettings
 from api.tls import DevCertificate
 from broker import Broker, BrokerError
 
-FAILURE_POLL_S = 0.2
 STOPPED, FAILED = 0, 1
 
 logger = logging.getLogger("tidelog.server")
 
 
-class CannotListen(Exception):
+class CannotListen(OSError):
     """The address is taken, not ours, or not permitted."""
 
 
@@ -74,7 +73,7 @@ async def reconcile(opened: Broker, declared: Declarations) -> None:
         if not apps.app_exists(app.id):
             await apps.create(app.id, name=app.name, with_root_key=app.id not in keyed)
     for key in declared.keys:
-        await apps.ensure_key(key.key)
+        await apps.ensure_key(key.key, granted=key.capability)
     for namespace in declared.namespaces:
         app_id = namespace.app or opened.default_app()
         await apps.set_namespace(app_id, namespace.id, namespace.rules)
@@ -107,16 +106,18 @@ class _Server:
         self, certificate: DevCertificate | None, context: ssl.SSLContext | None
     ) -> int:
         configuration = self._configuration
+        declared = configuration.declared
         opening = broker.open(
-            configuration.data, settings=configuration.broker, accept_loss=self._accept_loss
+            configuration.data,
+            settings=configuration.broker,
+            accept_loss=self._accept_loss,
+            create_app=not (declared.apps or declared.keys),
         )
         async with opening as opened:
-            await reconcile(opened, configuration.declared)
+            await reconcile(opened, declared)
             async with trio.open_nursery() as nursery:
-                await nursery.start(self._administer, opened)
+                await nursery.start(self._beside, opened)
                 port = await nursery.start(self._listen, opened, context)
-                nursery.start_soon(self._watch_failure, opened)
-                nursery.start_soon(self._keep_reconciling, opened)
                 is_tls = context is not None
                 self._ready(Ready(opened, configuration, port, is_tls, certificate))
             return FAILED if opened.failure else STOPPED
@@ -140,26 +141,25 @@ class _Server:
                 ) from error
             task_status.started(listening.port)
 
-    async def _administer(
+    async def _beside(
         self, opened: Broker, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
+        """What goes on until the server stops; operations of the admin socket are finished then."""
         grace_s = self._configuration.server.shutdown_grace_ms / 1000
         async with trio.open_nursery() as nursery:
             serve = partial(service.serve, grace_s=grace_s)
             await nursery.start(serve, opened, self._configuration.data)
+            nursery.start_soon(self._stop_on_failure, opened)
+            nursery.start_soon(self._reconcile_on_signal, opened)
             task_status.started()
             await self._stopping.wait()
             nursery.cancel_scope.cancel()
 
-    async def _watch_failure(self, opened: Broker) -> None:
-        while not opened.failure:
-            with trio.move_on_after(FAILURE_POLL_S):
-                await self._stopping.wait()
-                return
+    async def _stop_on_failure(self, opened: Broker) -> None:
+        reason = await opened.wait_failed()
         linger_ms = self._configuration.server.storage_failure_linger_ms
-        logger.critical("writing has failed for good; reads go on for %d ms", linger_ms)
-        with trio.move_on_after(linger_ms / 1000):
-            await self._stopping.wait()
+        logger.critical("writing has failed, reads go on for %d ms: %s", linger_ms, reason)
+        await trio.sleep(linger_ms / 1000)
         self._stopping.set()
 
     # -- signals -----------------------------------------------------------------------------------
@@ -178,12 +178,6 @@ class _Server:
                     logger.info("stopping: %s", signal.Signals(number).name)
                     self._stopping.set()
 
-    async def _keep_reconciling(self, opened: Broker) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._reconcile_on_signal, opened)
-            await self._stopping.wait()
-            nursery.cancel_scope.cancel()
-
     async def _reconcile_on_signal(self, opened: Broker) -> None:
         while True:
             await self._reloads.wait()
@@ -198,7 +192,9 @@ class _Server:
 
 def _reason(error: OSError) -> str:
     """What the system said, without the numbers that trio and asyncio put around it."""
-    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 def _transport_security(

@@ -16,9 +16,7 @@ KIB = 1024
 MIB = 1024 * KIB
 
 PORT_MAX = 65_535
-MAY_BE_ZERO = frozenset(
-    {"port", "shutdown_grace_ms", "linger_ms", "storage_failure_linger_ms"}
-)
+MAY_BE_ZERO = frozenset({"port", "shutdown_grace_ms", "linger_ms", "storage_failure_linger_ms"})
 
 T = TypeVar("T")
 

@@ -64,7 +64,7 @@ async def history(
     messages = tuple(stored(record, series) for record in page.records)
     if not page.more:
         return HistoryPage(messages, None)
-    following = msgspec.structs.replace(query, cursor=page.records[-1].serial)
+    following = msgspec.structs.replace(query, cursor=page.last)
     return HistoryPage(messages, following)
 
 

@@ -113,7 +113,7 @@ class Subscription:
                 await self._log.read(Stream(*self.key, kind), span, limit=_CATCH_UP_RECORDS)
                 for kind in _KINDS
             ]
-        horizon = min((p.records[-1].serial for p in pages if p.more), default=SERIAL_MAX)
+        horizon = min((page.last for page in pages if page.more), default=SERIAL_MAX)
         records = [r for page in pages for r in page.records if r.serial <= horizon]
         records.sort(key=lambda record: record.serial)
         return records, horizon < SERIAL_MAX

@@ -39,5 +39,5 @@ class Heads:
         """Remember the heads of a commit that is on disk."""
         self._links.update(links)
         if len(self._links) > self._limit:
-            for stream in list(self._links)[: self._limit // 2]:
+            for stream in list(self._links)[: len(self._links) - self._limit // 2]:
                 del self._links[stream]

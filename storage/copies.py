@@ -58,7 +58,8 @@ def backup(source: Path, target: Path, settings: LogSettings) -> Manifest:
     sync_path(target / DATA_FILE)
     manifest = describe(target, settings)
     (target / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
-    sync_path(target)
+    for path in (target / MANIFEST, target, target.parent):
+        sync_path(path)
     return manifest
 
 
@@ -76,8 +77,9 @@ def describe(path: Path, settings: LogSettings) -> Manifest:
 def restore(source: Path, target: Path, settings: LogSettings) -> Manifest:
     """Put a backup in place as a data directory. Refuses a damaged backup, and a target that holds
     anything. Blocks."""
-    if not (source / MANIFEST).exists():
-        raise StorageError(f"{source} is not a backup: it has no {MANIFEST}")
+    for name in (MANIFEST, DATA_FILE):
+        if not (source / name).exists():
+            raise StorageError(f"{source} is not a backup: it has no {name}")
     if target.exists() and any(target.iterdir()):
         raise StorageError(f"{target} is not empty: move it away first")
     promised = _read_manifest(source / MANIFEST)
@@ -91,6 +93,7 @@ def restore(source: Path, target: Path, settings: LogSettings) -> Manifest:
         raise StorageError(f"the backup does not hold what its manifest says: {found}")
     (staging / DATA_FILE).chmod(0o600)
     sync_path(staging / DATA_FILE)
+    sync_path(staging)
     if target.exists():
         target.rmdir()
     staging.rename(target)
@@ -120,29 +123,41 @@ def _lock_out_readers(path: Path) -> int:
 
 def compact(path: Path, settings: LogSettings) -> tuple[int, int]:
     """Rewrite a log that no process uses without its free pages, which may hold trimmed or purged
-    bytes. Returns its size in bytes before and after. Blocks."""
+    bytes. Returns its size in bytes before and after. Raises LogLocked. Blocks."""
     lock = lock_directory(path)
+    fresh = path / "compacting"
     try:
         before = (path / DATA_FILE).stat().st_size
-        fresh = path / "compacting"
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(mode=0o700)
-        engine = Engine(path, settings)
-        try:
-            engine.copy(fresh)
-        finally:
-            engine.close()
+        _copy(path, fresh, settings)
         readers = _lock_out_readers(path)
-        probe(fresh, settings, thorough=True)
-        (fresh / DATA_FILE).chmod(0o600)
-        sync_path(fresh / DATA_FILE)
-        # Without its side file the log is only checked less; with an old one it would be refused.
-        forget_notes(path)
-        (path / LOCK_FILE).unlink()  # it belongs to the file that is replaced
-        (fresh / DATA_FILE).rename(path / DATA_FILE)
-        shutil.rmtree(fresh)
-        sync_path(path)
-        os.close(readers)
+        try:
+            _replace(path, fresh)
+        finally:
+            os.close(readers)
         return before, (path / DATA_FILE).stat().st_size
     finally:
-        os.close(lock)
+        try:
+            shutil.rmtree(fresh, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+
+def _copy(path: Path, fresh: Path, settings: LogSettings) -> None:
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(mode=0o700)
+    engine = Engine(path, settings)
+    try:
+        engine.copy(fresh)
+    finally:
+        engine.close()
+    (fresh / DATA_FILE).chmod(0o600)
+    sync_path(fresh / DATA_FILE)
+    probe(fresh, settings, thorough=True)
+
+
+def _replace(path: Path, fresh: Path) -> None:
+    # Without its side file the log is only checked less; with an old one it would be refused.
+    forget_notes(path)
+    (path / LOCK_FILE).unlink()  # it belongs to the file that is replaced
+    (fresh / DATA_FILE).rename(path / DATA_FILE)
+    sync_path(path)

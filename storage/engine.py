@@ -25,7 +25,7 @@ import lmdb
 from storage.errors import Damaged, FormatError, LogClosed, LogFailed, LogFull, LogLocked, QueueFull
 from storage.record import open_row, seal_row
 from storage.settings import LogSettings
-from storage.upgrade import FORMAT, upgrade
+from storage.upgrade import FORMAT, META_DEFAULTS, upgrade
 
 DATA_FILE = "data.mdb"
 _LOCK_FILE = "writer.lock"
@@ -83,11 +83,13 @@ class Reader:
         return ROWS[self.number(b"rows")]
 
     def number(self, name: bytes) -> int:
-        """A number of the meta table, 0 when it was never set. In format 1 they are not sealed."""
+        """A number of the meta table. In format 1 they are not sealed, and 0 when never set."""
         value = self.get("meta", name)
+        if self.get("meta", b"format") == b"1":
+            return int(value or b"0")
         if value is None:
-            return 0
-        return int(value if self.get("meta", b"format") == b"1" else open_row(name, value))
+            raise Damaged(f"the log lacks its meta row {name.decode()!r}")
+        return int(open_row(name, value))
 
     @property
     def id(self) -> int:
@@ -185,7 +187,8 @@ class Engine:
 
     def _check_format(self) -> None:
         with self.read() as reader:
-            found = reader.number(b"format")
+            marked = reader.get("meta", b"format") is not None
+            found = reader.number(b"format") if marked else 0
         if found > FORMAT:
             raise FormatError(
                 f"{self.path} has format {found}, this version reads up to {FORMAT}: "
@@ -289,7 +292,8 @@ def create(path: Path) -> None:
         for name in _TABLES:
             table = env.open_db(name.encode(), txn=txn)
             if name == "meta":
-                txn.put(b"format", seal_row(b"format", b"%d" % FORMAT), db=table)
+                for row, value in {b"format": FORMAT, **META_DEFAULTS}.items():
+                    txn.put(row, seal_row(row, b"%d" % value), db=table)
     env.close()
     (fresh / DATA_FILE).rename(path / DATA_FILE)
     shutil.rmtree(fresh)

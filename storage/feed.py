@@ -34,6 +34,12 @@ class Feed:
             self._forgotten = oldest[-1].serial
         self.wake()
 
+    def forget(self) -> None:
+        """Records were taken out of the log: what tails are behind on comes from disk."""
+        self._commits.clear()
+        self._held = 0
+        self._forgotten = self.position
+
     def since(self, position: int) -> list[Record] | None:
         """The records behind `position`; [] if there are none, None if only the disk has them."""
         if position >= self.position:

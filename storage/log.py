@@ -204,6 +204,7 @@ class Log:
     async def trim(self, cuts: Sequence[Cut]) -> None:
         """Remove the records that `cuts` cover, leaving snapshots. Paced."""
         await self.maintain(trim(self.domain, cuts, self.settings.maintenance_records))
+        self._feed.forget()
 
     async def sweep(self, policy: Policy) -> int:
         """Trim every stream to what `policy` keeps; returns how many streams needed it."""
@@ -225,6 +226,7 @@ class Log:
         """Take the bodies of matching events up to serial `last` out of a stream, for good."""
         limit = self.settings.maintenance_records
         await self.maintain(redact_stream(self.domain, stream, last, matches, limit))
+        self._feed.forget()
 
     async def rebuild(self) -> None:
         """Fold every projection again from the log, beside live traffic, and swap."""

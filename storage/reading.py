@@ -13,13 +13,21 @@ from storage.errors import Damaged
 from storage.record import Decode, Record, Stream, serial_key, stream_key, unpack
 from storage.serial import SERIAL_MAX
 from storage.settings import LogSettings
+from storage.snapshot import read_snapshot
+
+SERIAL_BYTES = 8
 
 
 class Page(NamedTuple):
-    """Records in the order asked for; `more` when others follow within the same bounds."""
+    """Records in the order asked for.
+
+    more: whether others follow within the same bounds. last: the serial of the last record looked
+    at, redacted ones included; what follows lies behind it, even if `records` is empty.
+    """
 
     records: list[Record]
     more: bool
+    last: int
 
 
 class Span(NamedTuple):
@@ -52,13 +60,23 @@ def walk_stream(reader: Reader, stream: Stream, span: Span, decode: Decode) -> I
     key = stream_key(stream)
     start = key + serial_key(span.first)
     stop = key + serial_key(span.last) + b"\0"
-    expected = None
+    expected = _first_sequence(reader, stream, span)
     for entry, _ in reader.walk("index", start, stop, reverse=span.reverse):
+        if len(entry) != len(key) + SERIAL_BYTES:
+            raise Damaged(f"channel {stream.channel!r}: the index entry {entry.hex()} is no serial")
         record = fetch(reader, stream, int.from_bytes(entry[len(key) :], "big"), decode)
         if expected not in (None, record.link.sequence):
             raise Damaged(f"channel {stream.channel!r}: a record near {record.serial} is missing")
         expected = record.link.sequence + (-1 if span.reverse else 1)
         yield record
+
+
+def _first_sequence(reader: Reader, stream: Stream, span: Span) -> int | None:
+    """The number of a walk's first record, if the walk starts where the stream does."""
+    if span.reverse or span.first > 0:
+        return None
+    snapshot = read_snapshot(reader, stream)
+    return snapshot.link.sequence + 1 if snapshot else 1
 
 
 def read_page(
@@ -67,18 +85,17 @@ def read_page(
     """At most `limit` records, bounded by the settings too. Redacted records are passed over."""
     records: list[Record] = []
     bound = min(limit, settings.read_records_max)
+    first, looked_at, last = None, 0, 0
     for record in walk_stream(reader, stream, span, decode):
-        if record.redacted:
-            continue
-        if len(records) >= bound or _bytes_between(records, record) > settings.read_bytes_max:
-            return Page(records, more=True)
-        records.append(record)
-    return Page(records, more=False)
-
-
-def _bytes_between(records: list[Record], record: Record) -> int:
-    """Running totals make the size of a page a subtraction."""
-    return abs(record.link.total - records[0].link.total) if records else 0
+        first = first or record
+        size = abs(record.link.total - first.link.total)  # running totals: no need to add up
+        full = len(records) >= bound or size > settings.read_bytes_max
+        if looked_at >= settings.read_records_max or (full and not record.redacted):
+            return Page(records, True, last)
+        looked_at, last = looked_at + 1, record.serial
+        if not record.redacted:
+            records.append(record)
+    return Page(records, False, last)
 
 
 def read_after(

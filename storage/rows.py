@@ -52,7 +52,7 @@ class RowCache:
         """Take over what a commit wrote."""
         self._rows.update(rows)
         if len(self._rows) > self._limit:
-            for key in list(self._rows)[: self._limit // 2]:
+            for key in list(self._rows)[: len(self._rows) - self._limit // 2]:
                 del self._rows[key]
 
 

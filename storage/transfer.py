@@ -17,10 +17,20 @@ from storage.engine import Reader, Writer
 from storage.errors import StorageError
 from storage.projection import Domain
 from storage.record import Link, Record, Stream, pack, redact, serial_key, stream_key, unpack
+from storage.serial import SERIAL_MAX
 from storage.snapshot import Snapshot, decode_snapshot, write_snapshot
 from storage.stage import Stage
 from storage.writer import Step
 
+_UNREADABLE = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    StorageError,
+)
 _LAST_KEY = b"\xff" * 600
 
 
@@ -94,7 +104,7 @@ def import_lines(domain: Domain, lines: Iterable[str], limit: int) -> Step:
         for number, line in numbered:
             try:
                 _import_line(stage, json.loads(line))
-            except (KeyError, TypeError, ValueError, StorageError) as error:
+            except _UNREADABLE as error:
                 raise StorageError(f"line {number} cannot be imported: {error}") from error
             written += 1
             if written == limit:
@@ -122,10 +132,14 @@ def _import_line(stage: Stage, line: dict[str, Any]) -> None:
 def _import_record(stage: Stage, stream: Stream, line: dict[str, Any]) -> None:
     writer, serial, digest = stage.writer, line["serial"], bytes.fromhex(line["hash"])
     previous = last_link(writer, stream)
-    if serial <= previous.serial:
-        raise StorageError(f"serial {serial} is not behind {previous.serial}")
+    ends = writer.ends("log")
+    newest = max(previous.serial, int.from_bytes(ends[1], "big") if ends else 0)
+    if not newest < serial < SERIAL_MAX:
+        raise StorageError(f"serial {serial} is not behind {newest}")
     if "redacted" in line:
         link = Link(serial, digest, *line["redacted"])
+        if link.sequence != previous.sequence + 1 or link.total <= previous.total:
+            raise StorageError(f"record {serial} does not continue its chain")
         value = redact(Record(serial, stream, None, link, previous.hash))
     else:
         body = msgpack.packb(from_json(line["event"]))

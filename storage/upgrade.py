@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from storage.engine import Writer
 
 FORMAT = 2
-_META_ROWS = (b"format", b"rows", b"last")
+META_DEFAULTS = {b"rows": 0, b"last": 0, b"version": 0}
+"""What a log without records says of itself: see storage/README.md."""
 
 
 def _seal_meta(writer: "Writer") -> None:
-    for name in _META_ROWS:
+    for name, default in META_DEFAULTS.items():
         plain = writer.get("meta", name)
-        if plain is not None:
-            writer.set_number(name, int(plain))
+        writer.set_number(name, default if plain is None else int(plain))
 
 
 UPGRADES: dict[int, Callable[["Writer"], None]] = {1: _seal_meta}

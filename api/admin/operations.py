@@ -91,8 +91,6 @@ async def create_app(broker: Broker, app: str | None = None, name: str = "") -> 
 
 async def delete_app(broker: Broker, app: str) -> None:
     """Remove an app, its keys and namespaces, and what its channels hold."""
-    _existing(broker, app)
-    await broker.purge(app)
     await broker.apps.delete(app)
 
 

@@ -18,6 +18,7 @@ import trio
 import broker
 from api.admin import operations, protocol, socket_file
 from broker import Broker, BrokerError, BrokerSettings, NotFound, Unavailable
+from broker.errors import InUse
 
 IN_USE_PATIENCE_S = 5
 IN_USE_RETRY_S = 0.05
@@ -80,10 +81,13 @@ def _gone() -> BrokerError:
 
 
 @asynccontextmanager
-async def open_session(data: Path, settings: BrokerSettings) -> AsyncIterator[Session]:
-    """Operations on a data directory, whoever has it open. Raises what `broker.open` raises."""
+async def open_session(
+    data: Path, settings: BrokerSettings, *, create: bool = False
+) -> AsyncIterator[Session]:
+    """Operations on a data directory, whoever has it open. Raises what `broker.open` raises.
+    `create`: what holds no app is given one."""
     async with AsyncExitStack() as stack:
-        yield await _open(stack, data, settings)
+        yield await _open(stack, data, settings, create)
 
 
 @asynccontextmanager
@@ -96,21 +100,18 @@ async def open_running(data: Path) -> AsyncIterator[SocketSession]:
         yield SocketSession(stream)
 
 
-async def _open(stack: AsyncExitStack, data: Path, settings: BrokerSettings) -> Session:
+async def _open(
+    stack: AsyncExitStack, data: Path, settings: BrokerSettings, create: bool
+) -> Session:
     deadline = trio.current_time() + IN_USE_PATIENCE_S
     while True:
         stream = await socket_file.connect(data)
         if stream is not None:
             return SocketSession(await stack.enter_async_context(stream))
         try:
-            opened = await stack.enter_async_context(broker.open(data, settings=settings))
-            return DirectSession(opened)
-        except Unavailable as error:
-            if not is_in_use(error) or trio.current_time() > deadline:
+            opening = broker.open(data, settings=settings, create_app=create)
+            return DirectSession(await stack.enter_async_context(opening))
+        except InUse:
+            if trio.current_time() > deadline:
                 raise
         await trio.sleep(IN_USE_RETRY_S)
-
-
-def is_in_use(error: BrokerError) -> bool:
-    """Whether an open failed because another process has the directory open for writing."""
-    return type(error.__cause__).__name__ == "LogLocked"

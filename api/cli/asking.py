@@ -20,7 +20,7 @@ async def session(configuration: Configuration, *, create: bool = False) -> Asyn
         click.echo(f"tidelog: making a new data directory {data}", err=True)
     if not create:
         existing(configuration)
-    async with open_session(data, configuration.broker) as opened:
+    async with open_session(data, configuration.broker, create=create) as opened:
         yield opened
 
 

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import click
+import msgspec
 
-from api.cli.options import DATA_FILE, as_json, configured, existing
+from api.cli.options import as_json, configured, existing
 from api.cli.output import print_json
-from api.cli.progress import growing
+from api.cli.progress import growing, size_bytes
 from api.config import Configuration
 from broker import offline
 
@@ -26,9 +27,9 @@ def command(configuration: Configuration, target: Path, as_json: bool) -> None:
       tidelog backup /backups/tidelog-$(date +%F) --data ./data
     """
     data, target = existing(configuration), target.absolute()
-    with growing("backup", target / DATA_FILE, (data / DATA_FILE).stat().st_size):
+    with growing("backup", target, by_bytes=size_bytes(data)):
         manifest = offline.backup(data, target, configuration.broker.log)
     if as_json:
-        print_json({"target": str(target), **manifest._asdict()})
+        print_json({"target": str(target), **msgspec.structs.asdict(manifest)})
     else:
         click.echo(f"{manifest.records} records up to serial {manifest.position} in {target}")

@@ -2,9 +2,9 @@
 
 import click
 
-from api.cli.options import DATA_FILE, as_json, configured, existing
+from api.cli.options import as_json, configured, existing
 from api.cli.output import amount, print_json
-from api.cli.progress import growing
+from api.cli.progress import growing, size_bytes
 from api.config import Configuration
 from broker import offline
 
@@ -22,8 +22,7 @@ def command(configuration: Configuration, as_json: bool) -> None:
       tidelog compact --data ./data
     """
     data = existing(configuration)
-    file = data / DATA_FILE
-    with growing("compact", data / "compacting" / file.name, file.stat().st_size):
+    with growing("compact", data, by_bytes=size_bytes(data)):
         before, after = offline.compact(data, configuration.broker.log)
     if as_json:
         print_json({"bytesBefore": before, "bytesAfter": after})

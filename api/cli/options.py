@@ -12,8 +12,7 @@ import click
 from api import config
 from api.cli.outcome import Failure
 from api.config import Configuration
-
-DATA_FILE = "data.mdb"  # whose size is how far a copy has come
+from broker import offline
 
 Function = Callable[..., Any]
 
@@ -26,11 +25,11 @@ def configured(function: Function) -> Function:
     """Adds --data and --config, and passes what they come to as `configuration`."""
 
     @click.option("--data", "directory", metavar="DIR", help="Data directory.  [default: ./data]")
-    @click.option("--config", "file", metavar="FILE", type=Path, help="Settings, in TOML.")
+    @click.option("--config", "settings_file", metavar="FILE", type=Path, help="Settings, in TOML.")
     @wraps(function)
-    def command(directory: str | None, file: Path | None, **options: Any) -> Any:
+    def command(directory: str | None, settings_file: Path | None, **options: Any) -> Any:
         flags = {"data": directory} if directory is not None else {}
-        found = config.load(file, environment=os.environ, flags=flags)
+        found = config.load(settings_file, environment=os.environ, flags=flags)
         return function(configuration=found, **options)
 
     return command
@@ -41,14 +40,9 @@ def existing(configuration: Configuration) -> Path:
     data = configuration.data.absolute()
     if not data.is_dir():
         raise Failure(f"there is no directory {data}; `tidelog serve --data DIR` makes one")
-    if not holds_log(data):
+    if not offline.holds_log(data):
         raise Failure(f"{data} holds no Tidelog log; `tidelog serve --data DIR` makes one")
     return data
-
-
-def holds_log(data: Path) -> bool:
-    """Whether a data directory was ever opened."""
-    return (data / DATA_FILE).exists()
 
 
 def ask_first(question: str, yes: bool) -> None:

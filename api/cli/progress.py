@@ -1,9 +1,10 @@
 """Progress of long work, on standard error, and only if that is a terminal."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
@@ -65,17 +66,28 @@ def counted(items: Iterable[tuple[T, int]], label: str) -> Iterator[T]:
 
 
 @contextmanager
-def growing(label: str, file: Path, size_bytes: int) -> Iterator[None]:
-    """A bar for work that does not report, but makes `file` grow to about `size_bytes`."""
+def growing(label: str, directory: Path, *, by_bytes: int) -> Iterator[None]:
+    """A bar for work that does not report, but makes a directory grow by about so much."""
+    before = size_bytes(directory)
 
     def paint(over: Event) -> None:
         with Phases() as phases:
             while not over.wait(LOOK_EVERY_S):
-                phases.report(label, file.stat().st_size if file.exists() else 0, size_bytes)
+                phases.report(label, size_bytes(directory) - before, by_bytes)
             phases.report(label, 1, 1)
 
     with _meanwhile(paint):
         yield
+
+
+def size_bytes(directory: Path) -> int:
+    """What the files below a directory hold; files may come and go meanwhile."""
+    total = 0
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += (Path(parent) / name).stat().st_size
+    return total
 
 
 @contextmanager

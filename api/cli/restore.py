@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+import msgspec
 
 from api.cli.options import as_json, configured
 from api.cli.outcome import Failure
@@ -31,6 +32,6 @@ def command(configuration: Configuration, source: Path, as_json: bool) -> None:
     with elapsing("restoring"):
         manifest = offline.restore(source, data, configuration.broker.log)
     if as_json:
-        print_json({"data": str(data), **manifest._asdict()})
+        print_json({"data": str(data), **msgspec.structs.asdict(manifest)})
     else:
         click.echo(f"{manifest.records} records up to serial {manifest.position} in {data}")

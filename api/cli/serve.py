@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from api import config, structured_logging
-from api.cli.options import holds_log
 from api.config import Configuration, Declarations
+from broker import offline
 
 FLAGS = {
     "host": "server.host",
@@ -76,7 +76,7 @@ def _serve(
     from api.cli.welcome import welcome
 
     structured_logging.configure(configuration.process.log_level)
-    is_new = not holds_log(configuration.data)
+    is_new = not offline.holds_log(configuration.data)
 
     def ready(started: server.Ready) -> None:
         click.echo(welcome(started, is_new))

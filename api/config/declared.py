@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from api.config.errors import ConfigError
-from broker import BrokerError
+from broker import BrokerError, capability
+from broker.apps import ROOT_CAPABILITY
 from broker.credentials import parse_key
 from broker.tenancy import NamespaceRules
 
@@ -25,9 +26,10 @@ class DeclaredApp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DeclaredKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`key`: appId.keyId:secret; it is given every permission of its app."""
+    """`key`: appId.keyId:secret. `capability`: JSON; a key that exists keeps what it has."""
 
     key: str
+    capability: str = ROOT_CAPABILITY
 
     def __repr__(self) -> str:
         return "<DeclaredKey>"
@@ -74,6 +76,7 @@ def _one(declared: type, table: Mapping[str, Any], where: str) -> Any:
         found: Any = msgspec.convert(table, declared)
         if isinstance(found, DeclaredKey):
             parse_key(found.key)
+            capability.parse(found.capability)
     except (msgspec.ValidationError, BrokerError) as error:
         raise ConfigError(f"{where}: {error}") from None
     return found

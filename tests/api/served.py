@@ -63,6 +63,24 @@ class TinyApp:
         connection_of(scope).authenticated()
         await reply(send, b"welcome")
 
+    async def watch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As Quart-Trio does it: which ends first, the answer or the client, cancels the other."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._until_gone, receive, nursery.cancel_scope)
+            await reply(send, b"watched")
+            nursery.cancel_scope.cancel()
+
+    async def _until_gone(self, receive: Receive, scope: trio.CancelScope) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        scope.cancel()
+
+    async def stumble(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"10")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        raise RuntimeError("a secret detail")
+
     async def fail(self, scope: Scope, receive: Receive, send: Send) -> None:
         raise RuntimeError("a secret detail")
 

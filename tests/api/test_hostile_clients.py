@@ -77,6 +77,13 @@ async def test_tls_on_a_plain_port_is_told_so(clock: MockClock) -> None:
         assert b"not https" in reply.body
 
 
+async def test_a_refused_client_sees_the_end_before_we_stop_reading() -> None:
+    async with serving(linger_ms=3_600_000) as server:
+        client = await server.connect()
+        await client.send(b"garbage\r\n\r\n")
+        assert b"400 Bad Request" in await client.rest()
+
+
 async def test_silence_is_closed_without_a_word(clock: MockClock) -> None:
     async with serving(header_timeout_ms=10_000) as server:
         began = trio.current_time()
@@ -116,11 +123,12 @@ async def test_one_byte_a_second_is_too_slow(clock: MockClock, start: bytes, dro
 
 
 @pytest.mark.parametrize("start", [b"", b"GET / HT"], ids=["silent", "dripping"])
-async def test_an_idle_connection_is_closed(clock: MockClock, start: bytes) -> None:
+@pytest.mark.parametrize("path", ["/echo", "/watch"])
+async def test_an_idle_connection_is_closed(clock: MockClock, path: str, start: bytes) -> None:
     """Also when it drips bytes of a next request that never comes."""
     async with serving(idle_timeout_ms=10_000) as server:
         client = await server.connect()
-        await client.send(get())
+        await client.send(get(path))
         await client.reply()
         began = trio.current_time()
         async with trio.open_nursery() as nursery:

@@ -195,6 +195,14 @@ async def test_a_slow_body_is_refused(certificate: tls.DevCertificate) -> None:
         assert (await client.reply(slow))[0] == 408
 
 
+async def test_a_reply_that_breaks_off_does_not_leave_its_client_waiting(
+    certificate: tls.DevCertificate,
+) -> None:
+    async with connected(certificate, may_log="tidelog.http") as (_, client):
+        await client.begin("/stumble")
+        await client.rest()
+
+
 async def test_a_websocket_over_http2_is_reset(certificate: tls.DevCertificate) -> None:
     extended = {":scheme": "https", ":path": "/", ":protocol": "websocket"}
     async with connected(certificate) as (_, client):
@@ -272,6 +280,8 @@ async def test_a_client_that_opens_no_window_is_cut_off(
     """It reads, and so keeps TCP going, but never takes its reply: only HTTP/2 sees it stall."""
     async with connected(certificate, write_timeout_ms=10_000) as (server, client):
         server.app.reply_bytes = 10_000_000
+        began = trio.current_time()
         await client.begin("/large")
         await client.rest()
+        assert trio.current_time() - began == pytest.approx(10, abs=1)
         await server.admission.wait_empty()

@@ -70,6 +70,7 @@ async def test_keep_alive_and_pipelining() -> None:
         get("/echo", "Connection: close"),
         b"GET /echo HTTP/1.0\r\n\r\n",
         get("/early", "Connection: close"),
+        get("/watch", "Connection: close"),
     ],
 )
 async def test_closes_when_the_client_wants_no_keep_alive(request_: bytes) -> None:
@@ -96,6 +97,14 @@ async def test_a_failing_application_is_a_500_that_tells_nothing(path: str) -> N
         assert error_of(reply.body)["code"] == 50000
         assert b"secret" not in reply.body
         assert server.errors.seen.is_set()
+
+
+async def test_a_reply_that_breaks_off_is_no_whole_reply() -> None:
+    async with serving(may_log="tidelog.http") as server:
+        client = await server.connect()
+        await client.send(get("/stumble"))
+        assert (await client.rest()).endswith(b"\r\n\r\nhalf")
+        await server.admission.wait_empty()
 
 
 async def test_an_answer_before_the_body_is_read_reaches_a_client_that_still_sends() -> None:

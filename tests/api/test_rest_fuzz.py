@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.api.rest_server import JSON, MSGPACK, RestServer, decode, error_of
 
 EXAMPLES = settings(
-    max_examples=250,
+    max_examples=120,
     deadline=None,
     database=None,
     print_blob=True,
@@ -72,29 +72,13 @@ media_types = st.sampled_from([JSON, MSGPACK, "", "text/plain", "application/x-m
 header_values = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF), max_size=40).map(
     lambda value: value.replace("\x7f", "")
 )
+PARAMETERS = """
+    start end limit direction cursor from_serial fromSerial format ephemeral _forceNack
+    request_id key access_token accessToken envelope callback
+"""
 parameters = st.lists(
     st.tuples(
-        st.sampled_from(
-            [
-                "start",
-                "end",
-                "limit",
-                "direction",
-                "cursor",
-                "from_serial",
-                "fromSerial",
-                "format",
-                "ephemeral",
-                "_forceNack",
-                "request_id",
-                "key",
-                "access_token",
-                "accessToken",
-                "envelope",
-                "callback",
-            ]
-        )
-        | text,
+        st.sampled_from(PARAMETERS.split()) | text,
         st.sampled_from(["1", "now", "forwards", "true", "-1", "1e3", "9" * 15, "jsonp"]) | text,
     ),
     max_size=4,

@@ -2,7 +2,6 @@
 
 import random
 import re
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
@@ -105,7 +104,7 @@ async def test_an_empty_history(server: RestServer, kind: str) -> None:
         {"limit": "1001"},
         {"limit": "1.5"},
         {"limit": "1" * 30},
-        {"limit": "１０"},
+        {"limit": "\uff11\uff10"},
         {"start": "abc"},
         {"start": "-1"},
         {"end": "yesterday"},
@@ -174,14 +173,8 @@ async def test_time_ranges_part_exactly(server: RestServer) -> None:
         for part, count in zip("abc", counts, strict=True):
             await server.publish(channel, [{"name": part}] * count)
             times.append(await time(server))
-        ranges: list[dict[str, Any]] = [
-            {"end": times[0]},
-            {"start": times[0], "end": times[1]},
-            {"start": times[1]},
-        ]
-        for part, count, bounds in zip("abc", counts, ranges, strict=True):
-            found = names(await server.history(channel, **bounds))
-            assert found == [part] * count, (iteration, bounds)
+        found = names(await server.history(channel, start=times[0], end=times[1]))
+        assert found == ["b"] * counts[1], iteration
 
 
 async def test_time_never_goes_back(server: RestServer) -> None:

@@ -1,4 +1,4 @@
-"""`POST /channels/{channel}/messages` over the wire: what is accepted, refused, and never half done."""
+"""`POST /channels/{channel}/messages`: what is accepted, what refused, and nothing by halves."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -152,9 +152,11 @@ async def test_a_purge_that_names_nothing_clear_is_refused(
 
 async def test_a_subscriber_that_is_behind_a_purge_goes_on(path: Path, clock: FakeClock) -> None:
     settings = broker.BrokerSettings(subscription_messages_max=2)
-    async with broker.open(path, clock=clock, settings=settings) as b:
-        async with b.channel("a").subscribe() as messages:
-            await b.channel("a").publish_all([Message(data=str(n)) for n in range(10)])
-            await b.purge(b.default_app(), channel="a")
-            await b.channel("a").publish(data="after")
-            assert (await anext(messages)).data == "after"
+    async with (
+        broker.open(path, clock=clock, settings=settings) as b,
+        b.channel("a").subscribe() as messages,
+    ):
+        await b.channel("a").publish_all([Message(data=str(n)) for n in range(10)])
+        await b.purge(b.default_app(), channel="a")
+        await b.channel("a").publish(data="after")
+        assert (await anext(messages)).data == "after"

@@ -49,7 +49,7 @@ async def test_paging(sdk: Sdk, channel: str, direction: str) -> None:
 @on_asyncio
 async def test_time_ranges_part_exactly(sdk: Sdk, channel: str, direction: str) -> None:
     async with sdk.client() as ably:
-        for round_ in range(10):
+        for round_ in range(5):
             target = ably.channels.get(f"{channel}:{round_}")
             times = []
             for part in "abc":

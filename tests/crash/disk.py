@@ -6,8 +6,8 @@ dropped, whole, torn inside a write, later ones without earlier ones. A sync cov
 had returned when it began, and counts once it returned; a write through O_DSYNC covers its own
 sectors. A file may have grown to its new size without its contents; what was never written then
 reads as zeros or as anything. A name (create, rename) may be lost until its directory was synced.
-A call in progress counts as done and as not done. LMDB's reader slots are a shared map that nobody syncs: anything may be
-left in their file, or no file. What this disk does not do is lose or change
+A call in progress counts as done and as not done. LMDB's reader slots are a shared map that nobody
+syncs: anything may be left in their file, or no file. What this disk does not do is lose or change
 what was synced: that is tests/crash/test_bit_flips.py.
 
 `Recording` orders the events of a trace; `Recording.play` walks them once, through the crash points
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.crash.tracing import SYNCS, WRITES, Call
+from tests.crash.tracing import SYNCS, WRITES, Call, lines_written
 
 SECTOR_BYTES = 512
 PAGE_BYTES = 4096
@@ -175,6 +175,10 @@ class Disk:
                 self._pending.remove(naming)
                 rename(self._durable, naming)
 
+    def cached(self, name: str) -> bytes:
+        """What a process would read now."""
+        return bytes(self._files[f"{self._root}/{name}"].cached)
+
     def image(self, rng: random.Random, target: Path) -> None:
         """Write a data directory as it may be found when the power is back."""
         shutil.rmtree(target, ignore_errors=True)
@@ -204,6 +208,11 @@ class Event(NamedTuple):
     @property
     def writes_disk(self) -> bool:
         return self.call.name in SYNCS | {"rename"} or self.call.path.endswith(KEPT)
+
+    def says(self, word: str) -> bool:
+        """Is this where a line of the journal leaves the process?"""
+        lines = lines_written([self.call]) if self.place[1] == BEGUN else ()
+        return any(line.startswith(word) for _, line in lines)
 
 
 class Recording:

@@ -69,7 +69,8 @@ def pages(reader: Reader, stream: Stream, reverse: bool) -> list[object]:
     found: list[object] = []
     span, more = Span(reverse=reverse), True
     while more:
-        records, more = read_page(reader, stream, span, 100, msgpack.unpackb, SETTINGS)
+        page = read_page(reader, stream, span, 100, msgpack.unpackb, SETTINGS)
+        records, more = page.records, page.more
         found += records
         if records and reverse:
             span = Span(last=records[-1].serial - 1, reverse=True)

@@ -21,7 +21,16 @@ import pytest
 
 from tests.crash.journal import Journal, reopened, violations
 from tests.crash.require import tool, unavailable
-from tests.crash.tracing import Call, lines_written, python, read_trace, run, run_traced
+from tests.crash.tracing import (
+    Call,
+    is_meta,
+    is_page,
+    kth,
+    python,
+    read_trace,
+    run,
+    run_traced,
+)
 from tests.crash.workload import Plan
 
 pytestmark = pytest.mark.crash
@@ -39,22 +48,6 @@ def dry_run(tmp_path: Path) -> list[Call]:
     """The calls of the run that nothing disturbs."""
     run_with([], Plan(str(tmp_path / "dry")), tmp_path / "dry.trace")
     return read_trace(tmp_path / "dry.trace")
-
-
-def kth(calls: list[Call], name: str, wanted: Callable[[Call], bool], skip: int = 0) -> int:
-    """Which call of `name` on its thread is the first wanted one since the hold, plus `skip`."""
-    hold = next(call.begun for call, line in lines_written(calls) if line == "H")
-    target = [c for c in calls if c.begun > hold and c.name == name and wanted(c)][skip]
-    mine = [c for c in calls if c.thread == target.thread and c.name == name]
-    return mine.index(target) + 1
-
-
-def is_meta(call: Call) -> bool:
-    return call.path.endswith("data.mdb") and "O_DSYNC" in call.flags
-
-
-def is_page(call: Call) -> bool:
-    return call.path.endswith("data.mdb") and "O_DSYNC" not in call.flags
 
 
 def is_note(call: Call) -> bool:

@@ -13,17 +13,29 @@ import json
 import os
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pytest
 
 from storage import LogSettings
-from storage.engine import Engine
+from storage.engine import Engine, Writer
+from storage.record import NO_LINK, pack, unpack
 from tests.crash.journal import Journal, reopened, violations
 from tests.crash.killable import Life
 from tests.crash.require import knob
+from tests.crash.tracing import (
+    Call,
+    is_meta,
+    is_page,
+    kth,
+    python,
+    read_trace,
+    run,
+    run_traced,
+)
+from tests.crash.workload import Plan
 from tests.crash.zygote import Zygote
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(3_600)]
@@ -163,3 +175,79 @@ def test_kills_in_the_middle_of(tmp_path: Path, zygote: Zygote, trouble: str) ->
     stories = kill_many(tmp_path, zygote, kills, trouble)
     struck = sum(story.troubled_deaths for story in stories)
     assert struck >= kills // 2, f"only {struck} of {kills} kills hit {trouble} under way"
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("writev", is_page), ("pwrite64", is_page), ("fdatasync", is_page), ("pwrite64", is_meta)],
+    ids=["page run", "page", "sync", "meta"],
+)
+def test_a_kill_at_each_system_call_of_a_commit(
+    tmp_path: Path, name: str, wanted: Callable[[Call], bool]
+) -> None:
+    """strace kills on the way into the call, with 300 waiters; each kind of call of a commit."""
+    run_traced(waiting(tmp_path / "dry"), tmp_path / "dry.trace")
+    k = kth(read_trace(tmp_path / "dry.trace"), name, wanted)
+    fault = f"{name}:signal=SIGKILL:when={k}"
+    said = run_traced(waiting(tmp_path / "log"), tmp_path / "trace", [fault], killed=True)
+    journal = Journal().add(said.splitlines())
+    assert len(journal.sent) - len(journal.acked) >= IN_FLIGHT
+    with reopened(tmp_path / "log") as engine:
+        assert not violations(engine, journal.acked, journal.sent)
+
+
+def waiting(path: Path) -> list[str]:
+    return python("tests.crash.workload", "waiters", json.dumps(asdict(Plan(str(path)))))
+
+
+@pytest.mark.parametrize("harm", ["lost", "doubled", "moved", "unsent", "unchained", "unfolded"])
+def test_the_check_finds(tmp_path: Path, harm: str) -> None:
+    """`violations` has teeth: each kind of harm, done to a whole log by hand, is found."""
+    path = tmp_path / "log"
+    plan = json.dumps(asdict(Plan(str(path), rounds=3)))
+    journal = Journal().add(run(python("tests.crash.workload", "steady", plan)).splitlines())
+    with reopened(path) as engine:
+        assert not violations(engine, journal.acked, journal.sent)
+        id_, serial = next(iter(journal.acked.items()))
+        with engine.write() as writer:
+            HARMS.get(harm, lambda *_: None)(writer, serial)
+        if harm == "moved":
+            journal.acked[id_] = serial + 1
+        elif harm == "unsent":
+            journal.sent.discard(id_)
+        assert violations(engine, journal.acked, journal.sent), f"a post {harm} is not noticed"
+
+
+def _lose(writer: Writer, serial: int) -> None:
+    writer.delete("log", serial.to_bytes(8, "big"))
+
+
+def _double(writer: Writer, serial: int) -> None:
+    """The same post once more, behind the last, in a record that is whole."""
+    value = writer.get("log", serial.to_bytes(8, "big"))
+    assert value is not None
+    old = unpack(serial, value, bytes)
+    again, _ = pack(old.stream, serial + (1 << 40), old.link, old.event)
+    writer.put("log", (serial + (1 << 40)).to_bytes(8, "big"), again)
+
+
+def _unchain(writer: Writer, serial: int) -> None:
+    """The first record of a chain as if it followed another."""
+    value = writer.get("log", serial.to_bytes(8, "big"))
+    assert value is not None
+    old = unpack(serial, value, bytes)
+    value, _ = pack(old.stream, serial, NO_LINK._replace(hash=b"x" * 16), old.event)
+    writer.put("log", serial.to_bytes(8, "big"), value)
+
+
+def _unfold(writer: Writer, serial: int) -> None:
+    key, _ = next(writer.walk(writer.rows_table, b"i", b"j"))
+    writer.delete(writer.rows_table, key)
+
+
+HARMS: dict[str, Callable[[Writer, int], None]] = {
+    "lost": _lose,
+    "doubled": _double,
+    "unchained": _unchain,
+    "unfolded": _unfold,
+}

@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def python(module: str, *args: str) -> list[str]:
     return [sys.executable, "-m", module, *args]
 
 
-def run(command: Sequence[str], timeout_s: float = RUN_TIMEOUT_S) -> str:
+def run(command: Sequence[str], timeout_s: float = RUN_TIMEOUT_S, status: int = 0) -> str:
     """Run a program to its end and return its standard output. One that hangs, or fails, fails the
     test, and nothing of it is left running."""
     pipe = subprocess.PIPE
@@ -73,18 +73,21 @@ def run(command: Sequence[str], timeout_s: float = RUN_TIMEOUT_S) -> str:
         raise AssertionError(f"{command} hangs; it said …{out[-1000:]}\n{err[-3000:]}") from None
     if "PTRACE_TRACEME" in err or "ptrace(" in err:
         unavailable(f"strace may not trace here: {err.strip()[:200]}")
-    assert child.returncode == 0, (
+    assert child.returncode == status, (
         f"{command} exited {child.returncode}: {out[-1000:]}\n{err[-3000:]}"
     )
     return out
 
 
-def run_traced(command: Sequence[str], trace: Path, inject: Sequence[str] = ()) -> str:
-    """Run `command` under strace and return its standard output. `inject` as in strace(1)."""
+def run_traced(
+    command: Sequence[str], trace: Path, inject: Sequence[str] = (), *, killed: bool = False
+) -> str:
+    """Run `command` under strace and return its standard output. `inject` as in strace(1); `killed`
+    if that is to kill it."""
     faults = [part for fault in inject for part in ("-e", f"inject={fault}")]
     watched = ["-e", f"trace={','.join(_CALLS)}"]
     strace = [tool("strace"), "-f", "-xx", "-s", "1000000", "-o", str(trace), *watched, *faults]
-    return run([*strace, "--", *command])
+    return run([*strace, "--", *command], status=-signal.SIGKILL if killed else 0)
 
 
 def read_trace(trace: Path) -> list[Call]:
@@ -160,3 +163,19 @@ def lines_written(calls: list[Call], fd: int = 1) -> Iterator[tuple[Call, str]]:
         if call.name == "write" and call.fd == fd:
             for line in call.data.decode().splitlines():
                 yield call, line
+
+
+def kth(calls: list[Call], name: str, wanted: Callable[[Call], bool], skip: int = 0) -> int:
+    """Which call of `name` on its thread is the first wanted one since the hold, plus `skip`."""
+    hold = next(call.begun for call, line in lines_written(calls) if line == "H")
+    target = [c for c in calls if c.begun > hold and c.name == name and wanted(c)][skip]
+    mine = [c for c in calls if c.thread == target.thread and c.name == name]
+    return mine.index(target) + 1
+
+
+def is_meta(call: Call) -> bool:
+    return call.path.endswith("data.mdb") and "O_DSYNC" in call.flags
+
+
+def is_page(call: Call) -> bool:
+    return call.path.endswith("data.mdb") and "O_DSYNC" not in call.flags

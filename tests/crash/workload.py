@@ -84,10 +84,11 @@ async def send_together(log: Log, ids: list[str], size: int = 100) -> bool:
 async def pages(log: Log, stream: Stream) -> AsyncIterator[Record]:
     first, more = 0, True
     while more:
-        records, more = await log.read(stream, Span(first), limit=1_000)
-        for record in records:
+        page = await log.read(stream, Span(first), limit=1_000)
+        for record in page.records:
             yield record
-        first = records[-1].serial + 1 if records else 0
+        more = page.more
+        first = page.records[-1].serial + 1 if page.records else 0
 
 
 async def read_back(log: Log) -> None:

@@ -98,7 +98,7 @@ class AppendContract(Contract):
         async with self.open(path, wall) as log:
             await post(log, "here")
             for stream in (Stream("app", "other", POSTS), Stream("b", "c", POSTS), NOTES_OF_C):
-                assert await log.read(stream, limit=10) == ([], False)
+                assert await log.read(stream, limit=10) == ([], False, 0)
 
     async def test_one_order_over_kinds_and_channels(self, path: Path, wall: Wall) -> None:
         async with self.open(path, wall) as log:

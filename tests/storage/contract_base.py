@@ -60,12 +60,10 @@ async def everything(
     while more:
         page = await log.read(stream, span, limit=limit)
         assert len(page.records) <= limit
-        assert page.records or not page.more
         found += page.records
         more = page.more
         if more:
-            last = page.records[-1].serial
-            span = Span(0, last - 1, True) if reverse else Span(last + 1, SERIAL_MAX)
+            span = Span(0, page.last - 1, True) if reverse else Span(page.last + 1, SERIAL_MAX)
     return found
 
 
@@ -87,4 +85,10 @@ async def history(log: Log, *streams: Stream) -> dict[Stream, list[Record]]:
 async def until_queued(log: Log, count: int) -> None:
     """Let other tasks run until so many commands wait for the writer."""
     while log.queued < count:
+        await trio.lowlevel.checkpoint()
+
+
+async def until_taken(log: Log) -> None:
+    """Let other tasks run until the writer has taken every command that waits."""
+    while log.queued:
         await trio.lowlevel.checkpoint()

@@ -8,7 +8,15 @@ import pytest
 import trio
 
 from storage import Log, LogClosed, QueueFull
-from tests.storage.contract_base import POSTS_OF_C, Contract, numbered, post, texts, until_queued
+from tests.storage.contract_base import (
+    POSTS_OF_C,
+    Contract,
+    numbered,
+    post,
+    texts,
+    until_queued,
+    until_taken,
+)
 from tests.storage.ledger import Post
 from tests.storage.wall import Wall
 
@@ -69,6 +77,7 @@ class QueueContract(Contract):
                 with pytest.raises(QueueFull):
                     await log.submit(Post("c", "neither"), app="other")
                 assert log.queued == 5
+            await until_taken(log)
             await post(log, "after")
             assert await texts(log) == [*numbered(5), "after"]
 
@@ -79,6 +88,7 @@ class QueueContract(Contract):
                 with pytest.raises(QueueFull):
                     log.enqueue([Post("c", "no")], _ignore, app="app", cost=600)
                 log.enqueue([Post("c", "b")], _ignore, app="app", cost=400)
+            await until_taken(log)
             await post(log, "after")
             assert await texts(log) == ["a", "b", "after"]
 

@@ -17,6 +17,7 @@ from tests.storage.contract_base import (
     rows,
     texts,
 )
+from tests.storage.contract_tail import tailed
 from tests.storage.ledger import NOTES, POSTS, Post
 from tests.storage.wall import Wall
 
@@ -68,7 +69,7 @@ class RetentionContract(Contract):
             assert await texts(log) == []
 
     async def test_sweep_by_bytes(self, path: Path, wall: Wall) -> None:
-        """What stays is at most `size` bytes, the record that crosses the bound included or not."""
+        """What stays is the newest `size` bytes, and the whole record that they begin in."""
         async with self.open(path, wall) as log:
             await post(log, *["x" * (100 + 13 * n) for n in range(20)])
             records = await everything(log)
@@ -175,7 +176,7 @@ class RetentionContract(Contract):
                 assert [r.serial for r in page.records] == [serials[5]]
                 assert not page.more
             await log.redact(NOTES_OF_C, serials[-1], lambda _: True)
-            assert await log.read(NOTES_OF_C, limit=10) == ([], False)
+            assert await log.read(NOTES_OF_C, limit=10) == ([], False, serials[-1])
 
     async def test_redacted_then_trimmed_then_rebuilt(self, path: Path, wall: Wall) -> None:
         async with self.open(path, wall) as log:
@@ -190,6 +191,15 @@ class RetentionContract(Contract):
             assert await rows(log) == before
             await identified(log, "next", kind=NOTES)
             assert [r.link.sequence for r in await everything(log, NOTES_OF_C)] == [6, 7, 9, 10, 11]
+
+    async def test_a_redacted_body_is_in_no_tail(self, path: Path, wall: Wall) -> None:
+        """Nor in the memory that tails are served from."""
+        async with self.open(path, wall) as log:
+            serials = await identified(log, *"0123", kind=NOTES)
+            await log.redact(NOTES_OF_C, serials[-1], lambda event: event["text"] == "of 2")
+            found = await tailed(log, 0, serials[-1])
+            assert [r.serial for r in found] == serials
+            assert [r.redacted for r in found] == [False, False, True, False]
 
     async def test_maintenance_beside_traffic(self, path: Path, wall: Wall) -> None:
         given: dict[str, list[int]] = {}

@@ -16,7 +16,9 @@ from tests.storage.surgery import flip, operate
 from tests.storage.wall import Wall
 
 
-async def refused(path: Path, wall: Wall, error: type[StorageError], match: str | None = None) -> None:
+async def refused(
+    path: Path, wall: Wall, error: type[StorageError], match: str | None = None
+) -> None:
     before = (path / DATA_FILE).read_bytes()
     with pytest.raises(error, match=match):
         async with open_log(path, ledger(), wall=wall):

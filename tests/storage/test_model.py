@@ -48,6 +48,7 @@ class History:
         self.done: list[str] = []
         self.settings = LogSettings(
             heads_max=self.random.choice([2, 100_000]),
+            cached_rows_max=self.random.choice([1, 4, 50_000]),
             tail_records_max=self.random.choice([5, 20_000]),
             maintenance_records=self.random.choice([1, 4, 500]),
             read_records_max=self.random.choice([3, 1_000]),

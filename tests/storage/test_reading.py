@@ -89,7 +89,7 @@ def test_an_empty_page_costs_one_step(engines: list[Engine]) -> None:
     for engine in engines:
         with engine.read() as reader:
             unknown = Stream("app", "unknown", 1)
-            assert read_page(reader, unknown, Span(), PAGE, bytes, LogSettings()) == ([], False)
+            assert read_page(reader, unknown, Span(), PAGE, bytes, LogSettings()) == ([], False, 0)
             assert reader.steps <= 1
 
 
