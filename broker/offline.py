@@ -5,6 +5,7 @@ compact. All of it blocks; run it from a script or a thread.
 themselves and raise Unavailable while a broker has it open.
 """
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import trio
 from broker.clock import wall_clock
 from broker.domain import broker_domain
 from broker.storage_errors import mapped
-from storage import LogSettings, copies, open_log, transfer
+from storage import LogSettings, StorageError, copies, open_log, transfer
 from storage.copies import Manifest
 from storage.engine import DATA_FILE, Engine
 from storage.verify import verify as verify_log
@@ -75,13 +76,22 @@ def export(path: Path, settings: LogSettings) -> Iterator[tuple[str, int]]:
 
 
 def import_lines(path: Path, lines: Iterable[str], settings: LogSettings) -> None:
-    """Write exported lines into an empty data directory: the same serials, the same chains. Raises
-    Unavailable naming the line that cannot be imported."""
-
-    async def run() -> None:
-        opened = open_log(path, broker_domain(), wall=wall_clock, settings=settings)
-        async with opened as log:
-            await log.import_lines(lines)
-
+    """Make exported lines the data directory `path`, which must be empty or absent: the same
+    serials, the same chains, all of it or nothing. Raises Unavailable naming the line that cannot
+    be imported."""
     with mapped():
-        trio.run(run)
+        if path.exists() and any(path.iterdir()):
+            raise StorageError(f"{path} is not empty: an import needs a directory of its own")
+        staging = path.with_name(path.name + ".importing")
+        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            trio.run(_import, staging, lines, settings)
+            copies.put_in_place(staging, path)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+async def _import(path: Path, lines: Iterable[str], settings: LogSettings) -> None:
+    opened = open_log(path, broker_domain(), wall=wall_clock, settings=settings)
+    async with opened as log:
+        await log.import_lines(lines)

@@ -94,11 +94,16 @@ def restore(source: Path, target: Path, settings: LogSettings) -> Manifest:
     (staging / DATA_FILE).chmod(0o600)
     sync_path(staging / DATA_FILE)
     sync_path(staging)
+    put_in_place(staging, target)
+    return found
+
+
+def put_in_place(staging: Path, target: Path) -> None:
+    """Make a finished directory the empty or absent one that it was made for."""
     if target.exists():
         target.rmdir()
     staging.rename(target)
     sync_path(target.parent)
-    return found
 
 
 def _read_manifest(path: Path) -> Manifest:

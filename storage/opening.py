@@ -108,8 +108,11 @@ def compare(engine: Engine, note: Note | None, accept_loss: bool) -> int:
             f"{note.serial} (transaction {note.txn}) was acknowledged: restore a backup, or accept "
             "the loss of what is missing"
         )
+    position = max(position, note.serial)
+    with engine.write() as writer:  # the log itself must know it, once the note is gone
+        writer.set_number(b"last", position)
     forget_notes(engine.path)
-    return max(position, note.serial)
+    return position
 
 
 def _check_meta(engine: Engine, note: Note) -> None:

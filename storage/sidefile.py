@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+from storage.engine import sync_path
 from storage.record import HASH_BYTES
 
 NAME = "head"
@@ -62,6 +63,7 @@ def meta_crc(data: int, txn: int) -> int:
 def forget_notes(directory: Path) -> None:
     """Start over: a loss was accepted, or another data file was put in place."""
     (directory / NAME).unlink(missing_ok=True)
+    sync_path(directory)  # or a power loss brings it back, and a whole log is called behind
 
 
 def read_note(directory: Path) -> Note | None:

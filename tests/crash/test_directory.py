@@ -235,7 +235,8 @@ async def test_a_lost_last_commit_is_noticed(tmp_path: Path, loss: str) -> None:
 
 async def assert_goes_on_after_accepting(path: Path, kept: list[str], last: int) -> None:
     """Once accepted, the loss is over: the log opens as any other, and no serial comes again."""
-    (new,) = await publish(path, "accepted", accept_loss=True)
+    assert await publish(path, accept_loss=True) == []  # accepted, and nothing written
+    (new,) = await publish(path, "accepted")
     assert new > last
     assert await publish(path, "normal") > [new]
     assert await texts(path) == [*kept, "accepted", "normal"]

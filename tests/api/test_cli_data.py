@@ -1,0 +1,186 @@
+"""Commands on a data directory, with a broker running on it and without one: the same either way."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.command_line import Ended, Serving, fine, serving, tidelog
+
+KEY_STRING = re.compile(r"[\w-]+\.[\w-]+:[\w-]{20,}")
+Run = Callable[..., Ended]
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with one app and one message, which no test changes."""
+    data = tmp_path_factory.mktemp("pristine") / "data"
+    assert tidelog("publish", "demo", "first", "--data", data).status == 0
+    return data
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, pristine: Path) -> Iterator[Serving]:
+    data = tmp_path_factory.mktemp("running") / "data"
+    shutil.copytree(pristine, data)
+    with serving(data) as running:
+        yield running
+
+
+@pytest.fixture(params=["running", "alone"])
+def data(request: pytest.FixtureRequest, pristine: Path, tmp_path: Path) -> Path:
+    if request.param == "running":
+        return request.getfixturevalue("server").data
+    shutil.copytree(pristine, tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def on_data(data: Path) -> Run:
+    """Runs a command that must succeed silently on the data directory."""
+
+    def run(*arguments: str | Path) -> Ended:
+        return fine(*arguments, "--data", data)
+
+    return run
+
+
+def test_publish_and_history(on_data: Run) -> None:
+    serial = on_data("publish", "news", "one", "--name", "n", "--id", "i-1").out.strip()
+    assert (
+        on_data("publish", "news", "other", "--id", "i-1").out == f"already published: {serial}\n"
+    )
+    on_data(
+        "publish", "news", "--parse", '{"n": 2}', "--client-id", "c", "--extras", '{"headers":{}}'
+    )
+    newest, oldest = on_data("history", "news", "--json").json_lines
+    assert (oldest["serial"], oldest["name"], oldest["data"]) == (serial, "n", "one")
+    assert (newest["data"], newest["encoding"], newest["clientId"]) == ('{"n":2}', "json", "c")
+    lines = on_data("history", "news", "--oldest-first").out.splitlines()
+    assert lines[0].endswith("Z  n  one")
+    assert lines[1].endswith('-  {"n":2}  (from c)')
+    assert len(on_data("history", "news", "--limit", "1").out.splitlines()) == 1
+
+
+def test_keys_list_prints_whole_keys(data: Path, on_data: Run) -> None:
+    key = on_data("keys", "list", "--json").json[0]
+    assert KEY_STRING.fullmatch(key["key"])
+    assert key["key"].startswith(f"{key['appId']}.{key['keyId']}:")
+    assert key["key"] in on_data("keys", "list").out
+
+
+def test_the_life_of_a_key(on_data: Run) -> None:
+    created = on_data("keys", "create", "--capability", '{"a":["publish"]}').out.strip()
+    assert KEY_STRING.fullmatch(created)
+    rotated = on_data("keys", "rotate", created.partition(":")[0], "--json").json
+    assert rotated["capability"] == '{"a":["publish"]}'
+    assert on_data("keys", "revoke", rotated["name"]).out == f"revoked {rotated['name']}\n"
+    left = [key["key"] for key in on_data("keys", "list", "--json").json]
+    assert created not in left
+    assert rotated["key"] not in left
+    everything = [key["key"] for key in on_data("keys", "list", "--json", "--revoked").json]
+    assert {created, rotated["key"]} <= set(everything)
+
+
+def test_the_life_of_an_app(on_data: Run) -> None:
+    created = on_data("apps", "create", "--name", "two", "--json").json
+    assert KEY_STRING.fullmatch(created["key"])
+    assert created["id"] in on_data("apps", "list").out
+    on_data("publish", "demo", "x", "--app", created["id"])
+    assert len(on_data("history", "demo", "--app", created["id"], "--json").json_lines) == 1
+    on_data("apps", "delete", created["id"], "--yes")
+    assert created["id"] not in [app["id"] for app in on_data("apps", "list", "--json").json]
+
+
+def test_namespaces(on_data: Run) -> None:
+    on_data("namespaces", "set", "orders", "--retention-ms", "0", "--identified")
+    changed = on_data("namespaces", "set", "orders", "--retention-ms", "default", "--json").json
+    assert (changed["identified"], changed["retention_ms"]) == (True, None)
+    assert "orders     identified" in on_data("namespaces", "list").out
+    on_data("namespaces", "remove", "orders")
+    assert on_data("namespaces", "list", "--json").json == []
+
+
+def test_purge_and_rebuild(on_data: Run) -> None:
+    on_data("publish", "purged", "x", "--client-id", "bob")
+    on_data("publish", "purged", "y")
+    on_data("purge", "client", "bob", "--yes")
+    assert [one["data"] for one in on_data("history", "purged", "--json").json_lines] == ["y"]
+    on_data("purge", "channel", "purged", "--yes")
+    assert on_data("history", "purged").out == ""
+    assert on_data("rebuild").out == "rebuilt\n"
+    assert on_data("verify").out == "intact\n"
+
+
+def test_backup_restore_and_export_import(on_data: Run, tmp_path: Path) -> None:
+    backed = on_data("backup", tmp_path / "backup", "--json").json
+    on_data("export", "--output", tmp_path / "log.ndjson")
+    restored = fine("restore", tmp_path / "backup", "--data", tmp_path / "restored", "--json").json
+    assert restored["fingerprint"] == backed["fingerprint"]
+    fine("import", tmp_path / "log.ndjson", "--data", tmp_path / "imported")
+    exported = (tmp_path / "log.ndjson").read_text()
+    for copy in ("restored", "imported"):
+        assert fine("export", "--data", tmp_path / copy).out == exported
+    assert fine("verify", "--data", tmp_path / "imported", "--json").json == {
+        "intact": True,
+        "findings": [],
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["history", "demo", "--app", "absent"],
+        ["history", "[meta]demo"],
+        ["publish", "", "x"],
+        ["publish", "demo", "x", "--extras", '{"unknown": 1}'],
+        ["apps", "create", "--id", "not an id"],
+        ["apps", "delete", "absent", "--yes"],
+        ["keys", "revoke", "absent"],
+        ["keys", "create", "--capability", "{}x"],
+        ["namespaces", "remove", "absent"],
+        ["purge", "channel", "absent", "--yes"],
+    ],
+    ids=" ".join,
+)
+def test_what_fails_says_so_in_one_line(data: Path, arguments: list[str]) -> None:
+    ended = tidelog(*arguments, "--data", data)
+    assert (ended.status, ended.out) == (1, "")
+    assert re.fullmatch(r"tidelog: .+\n", ended.err)
+
+
+@pytest.mark.parametrize("arguments", [["compact"], ["serve", "--port", "0"], ["import", "-"]])
+def test_what_needs_the_directory_alone(server: Serving, arguments: list[str]) -> None:
+    ended = tidelog(*arguments, "--data", server.data)
+    assert (ended.status, ended.out) == (1, "")
+    assert ended.err == f"tidelog: {server.data} is open in another process\n"
+
+
+def test_compact(pristine: Path, tmp_path: Path) -> None:
+    shutil.copytree(pristine, tmp_path / "data")
+    sizes = fine("compact", "--data", tmp_path / "data", "--json").json
+    assert 0 < sizes["bytesAfter"] <= sizes["bytesBefore"]
+    assert " before, " in fine("compact", "--data", tmp_path / "data").out
+    assert fine("history", "demo", "--data", tmp_path / "data", "--json").json["data"] == "first"
+
+
+def test_verify_prints_what_is_not_intact(pristine: Path, tmp_path: Path) -> None:
+    shutil.copytree(pristine, tmp_path / "data")
+    file = tmp_path / "data" / "data.mdb"
+    file.write_bytes(file.read_bytes().replace(b"first", b"fir5t"))
+    ended = tidelog("verify", "--data", tmp_path / "data")
+    assert (ended.status, ended.err) == (1, "")
+    assert "demo" in ended.out
+    report = tidelog("verify", "--data", tmp_path / "data", "--json")
+    assert (report.status, report.json["intact"]) == (1, False)
+    assert report.json["findings"]
+
+
+def test_history_pages_through_everything(server: Serving) -> None:
+    for batch in range(2):
+        fine("publish", "many", str(batch), "--data", server.data)
+    lines = fine("history", "many", "--all", "--json", "--data", server.data).out.splitlines()
+    assert [json.loads(line)["data"] for line in lines] == ["1", "0"]
