@@ -14,7 +14,6 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api.replies import error_reply
-from api.request_id import identified
 from api.rest import messages, service
 from api.settings import ServerSettings
 from broker import Broker
@@ -48,7 +47,7 @@ def create_app(broker: Broker, settings: ServerSettings) -> QuartTrio:
     app.register_error_handler(BrokerError, _refused)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _bug)
-    app.asgi_app = identified(_raw_paths(app.asgi_app))  # type: ignore[method-assign, assignment]
+    app.asgi_app = _raw_paths(app.asgi_app)  # type: ignore[method-assign, assignment]
     return app
 
 

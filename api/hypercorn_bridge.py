@@ -50,6 +50,7 @@ from api import refusals
 from api.connection import STATE_KEY, Connection, connection_of
 from api.request_guard import WRITE_CHUNK_BYTES, App, RequestGuard
 from api.request_head import head_bytes_max
+from api.request_id import identified
 from api.settings import ServerSettings
 from broker.errors import BrokerError
 
@@ -66,7 +67,7 @@ class HypercornBridge:
     def __init__(self, app: App, settings: ServerSettings) -> None:
         self._settings = settings
         self._config = _config(settings)
-        self._app = ASGIWrapper(cast("ASGIFramework", RequestGuard(app, settings)))
+        self._app = ASGIWrapper(cast("ASGIFramework", identified(RequestGuard(app, settings))))
         self._state: LifespanState = {}
 
     @contextlib.asynccontextmanager

@@ -32,5 +32,5 @@ def choice(args: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
 
 
 def flag(args: Mapping[str, str], name: str) -> bool:
-    """"true" in any case is true; SDKs send Python's spelling too."""
+    """ "true" in any case is true; SDKs send Python's spelling too."""
     return args.get(name, "").lower() == "true"

@@ -22,7 +22,7 @@ from broker.channel import Channel
 from broker.clock import Clock, wall_clock
 from broker.credentials import Principal
 from broker.domain import broker_domain
-from broker.errors import BadRequest, NotFound
+from broker.errors import BadRequest, BrokerError, NotFound
 from broker.events import Kind
 from broker.history import HistoryPage, HistoryQuery
 from broker.hub import Hub
@@ -60,6 +60,7 @@ class Broker:
         self.metrics = Metrics()
         self.apps = Apps(self.submit, self.rows, self._purge_pending)
         self.hub = Hub(log, series)
+        self._purging = trio.Lock()
         self._limits = PublishLimits(
             message_bytes=settings.message_bytes_max, messages=settings.publish_messages_max
         )
@@ -146,17 +147,17 @@ class Broker:
     ) -> None:
         """Remove what was stored of an app, of one of its channels, or of one of its clients.
         Returns when it is gone from the log (see broker.purge)."""
-        outcome = await self.submit(purge.Purge(app, channel, client_id), app=app)
-        await self._purge_pending(outcome.serials[0])
+        await self.submit(purge.Purge(app, channel, client_id), app=app)
+        await self._purge_pending()
 
-    async def _purge_pending(self, serial: int | None = None) -> None:
-        """Carry out requested purges: that one, or all that a crash left behind."""
-        with self.rows() as rows:
-            pending = purge.pending(rows)
-        for request_serial, request in pending:
-            if serial in (None, request_serial):
+    async def _purge_pending(self) -> None:
+        """Carry out what was requested: just now, before a crash, or by a caller that gave up."""
+        async with self._purging:
+            with self.rows() as rows:
+                pending = purge.pending(rows)
+            for serial, request in pending:
                 with mapped():
-                    await purge.carry_out(self.log, request_serial, request)
+                    await purge.carry_out(self.log, serial, request)
 
     async def sweep(self) -> int:
         """Trim now what is past its retention; returns how many streams were cut."""
@@ -169,11 +170,21 @@ class Broker:
             await self.log.rebuild()
 
     async def run(self) -> None:
-        """The broker's own work: delivery, unfinished purges, retention."""
+        """The broker's own work: delivery and housekeeping."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._deliver)
-            nursery.start_soon(self._purge_pending)
-            nursery.start_soon(retention.keep_sweeping, self.log, self.settings, self.metrics.swept)
+            nursery.start_soon(self._keep_house)
+
+    async def _keep_house(self) -> None:
+        """Unfinished purges and retention, again and again until writing has failed."""
+        while not self.failure:
+            try:
+                await self._purge_pending()
+                await trio.sleep(self.settings.sweep_interval_ms / 1e3)
+                self.metrics.swept(await self.sweep())
+            except BrokerError:
+                logger.exception("old records could not be removed; it is tried again")
+                await trio.sleep(self.settings.sweep_interval_ms / 1e3)
 
     async def wait_failed(self) -> str:
         """Returns when writing has stopped for good, with the reason."""

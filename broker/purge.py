@@ -62,6 +62,8 @@ def remove_channel(rows: Rows, command: RemoveChannel, ms: int) -> Decision:
 
 
 def complete(rows: Rows, command: CompletePurge, ms: int) -> Decision:
+    if rows.get(TABLE, command.request.to_bytes(8, "big")) is None:
+        return Decision()
     return Decision([(SYSTEM, PurgeCompleted(command.request))])
 
 

@@ -1,16 +1,9 @@
-"""How long each stream is kept: the policy behind the log's sweep, and the task that runs it."""
-
-import logging
-from collections.abc import Callable
-
-import trio
+"""How long each stream is kept: the policy behind the log's sweep."""
 
 from broker import tenancy
 from broker.events import Kind
 from broker.settings import FOREVER, BrokerSettings
-from storage import Log, Retention, Rows, StorageError, Stream
-
-logger = logging.getLogger("tidelog.broker")
+from storage import Log, Retention, Rows, Stream
 
 
 def retention(rows: Rows, settings: BrokerSettings, stream: Stream) -> Retention:
@@ -33,15 +26,6 @@ def _age(ms: int) -> int | None:
     return None if ms == FOREVER else ms
 
 
-async def keep_sweeping(log: Log, settings: BrokerSettings, swept: Callable[[int], None]) -> None:
-    """Trim what is past its retention, for ever; `swept` hears how many streams each round cut."""
-    while not log.failed:
-        await trio.sleep(settings.sweep_interval_ms / 1e3)
-        try:
-            swept(await sweep(log, settings))
-        except StorageError:
-            logger.exception("the retention sweep failed; it is tried again next time")
-
-
 async def sweep(log: Log, settings: BrokerSettings) -> int:
+    """Trim every stream to what it keeps; returns how many needed it."""
     return await log.sweep(lambda rows, stream: retention(rows, settings, stream))

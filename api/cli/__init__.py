@@ -8,6 +8,7 @@ exception, once). A command's module is imported when it is needed.
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -48,6 +49,12 @@ class _Commands(click.Group):
         module = importlib.import_module(f"api.cli.{_MODULES.get(cmd_name, cmd_name)}")
         command: click.Command = module.command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # click would take it for a failure, and exit
+            raise outcome.NobodyReads from error
 
 
 @click.group(

@@ -12,7 +12,13 @@ from broker import offline
 
 @click.command("export")
 @configured
-@click.option("--output", metavar="FILE", type=click.File("w", "utf-8", atomic=True), default="-")
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.File("w", "utf-8", atomic=True),
+    default="-",
+    help="Where to write; whole or not at all.  [default: standard output]",
+)
 def command(configuration: Configuration, output: TextIO) -> None:
     """Write the whole log as NDJSON, one event per line, to standard output or --output FILE.
 

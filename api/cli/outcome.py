@@ -26,6 +26,10 @@ class Failure(Exception):
     """A command failed; the message is all there is to say."""
 
 
+class NobodyReads(Exception):
+    """Whoever read our output has left."""
+
+
 class Meaning(NamedTuple):
     status: int
     words: Callable[[BaseException], str]
@@ -67,7 +71,7 @@ def of(error: BaseException) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else FAILED
     causes = list(leaves(error))
-    if any(isinstance(cause, BrokenPipeError) for cause in causes):
+    if any(isinstance(cause, NobodyReads | BrokenPipeError) for cause in causes):
         _forget_output()
         return FINE
     cause = min(causes, key=_rank)

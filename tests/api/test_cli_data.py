@@ -1,6 +1,8 @@
-"""Commands on a data directory, with a broker running on it and without one: the same either way."""
+"""Commands on a data directory, a broker running on it or not: the same either way.
 
-import json
+Beside a broker the command is a process of its own; alone it runs in ours, where that is enough.
+"""
+
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.command_line import Ended, Serving, fine, serving, tidelog
+from tests.api.command_line import Ended, Serving, fine, inside, serving, tidelog
 
 KEY_STRING = re.compile(r"[\w-]+\.[\w-]+:[\w-]{20,}")
 Run = Callable[..., Ended]
@@ -39,11 +41,16 @@ def data(request: pytest.FixtureRequest, pristine: Path, tmp_path: Path) -> Path
 
 
 @pytest.fixture
-def on_data(data: Path) -> Run:
+def how(request: pytest.FixtureRequest, data: Path) -> Run:
+    return tidelog if "running" in request.node.name else inside
+
+
+@pytest.fixture
+def on_data(data: Path, how: Run) -> Run:
     """Runs a command that must succeed silently on the data directory."""
 
     def run(*arguments: str | Path) -> Ended:
-        return fine(*arguments, "--data", data)
+        return fine(*arguments, "--data", data, how=how)
 
     return run
 
@@ -65,11 +72,11 @@ def test_publish_and_history(on_data: Run) -> None:
     assert len(on_data("history", "news", "--limit", "1").out.splitlines()) == 1
 
 
-def test_keys_list_prints_whole_keys(data: Path, on_data: Run) -> None:
-    key = on_data("keys", "list", "--json").json[0]
+def test_keys_list_prints_whole_keys(data: Path) -> None:
+    key = fine("keys", "list", "--data", data, "--json").json[0]
     assert KEY_STRING.fullmatch(key["key"])
     assert key["key"].startswith(f"{key['appId']}.{key['keyId']}:")
-    assert key["key"] in on_data("keys", "list").out
+    assert key["key"] in fine("keys", "list", "--data", data).out
 
 
 def test_the_life_of_a_key(on_data: Run) -> None:
@@ -118,16 +125,14 @@ def test_purge_and_rebuild(on_data: Run) -> None:
 def test_backup_restore_and_export_import(on_data: Run, tmp_path: Path) -> None:
     backed = on_data("backup", tmp_path / "backup", "--json").json
     on_data("export", "--output", tmp_path / "log.ndjson")
-    restored = fine("restore", tmp_path / "backup", "--data", tmp_path / "restored", "--json").json
-    assert restored["fingerprint"] == backed["fingerprint"]
+    restored = inside("restore", tmp_path / "backup", "--data", tmp_path / "restored", "--json")
+    assert restored.json["fingerprint"] == backed["fingerprint"]
     fine("import", tmp_path / "log.ndjson", "--data", tmp_path / "imported")
     exported = (tmp_path / "log.ndjson").read_text()
     for copy in ("restored", "imported"):
-        assert fine("export", "--data", tmp_path / copy).out == exported
-    assert fine("verify", "--data", tmp_path / "imported", "--json").json == {
-        "intact": True,
-        "findings": [],
-    }
+        assert inside("export", "--data", tmp_path / copy).out == exported
+    verified = inside("verify", "--data", tmp_path / "imported", "--json")
+    assert verified.json == {"intact": True, "findings": []}
 
 
 @pytest.mark.parametrize(
@@ -147,12 +152,12 @@ def test_backup_restore_and_export_import(on_data: Run, tmp_path: Path) -> None:
     ids=" ".join,
 )
 def test_what_fails_says_so_in_one_line(data: Path, arguments: list[str]) -> None:
-    ended = tidelog(*arguments, "--data", data)
+    ended = inside(*arguments, "--data", data)
     assert (ended.status, ended.out) == (1, "")
     assert re.fullmatch(r"tidelog: .+\n", ended.err)
 
 
-@pytest.mark.parametrize("arguments", [["compact"], ["serve", "--port", "0"], ["import", "-"]])
+@pytest.mark.parametrize("arguments", [["compact"], ["serve", "--port", "0"]])
 def test_what_needs_the_directory_alone(server: Serving, arguments: list[str]) -> None:
     ended = tidelog(*arguments, "--data", server.data)
     assert (ended.status, ended.out) == (1, "")
@@ -163,24 +168,27 @@ def test_compact(pristine: Path, tmp_path: Path) -> None:
     shutil.copytree(pristine, tmp_path / "data")
     sizes = fine("compact", "--data", tmp_path / "data", "--json").json
     assert 0 < sizes["bytesAfter"] <= sizes["bytesBefore"]
-    assert " before, " in fine("compact", "--data", tmp_path / "data").out
-    assert fine("history", "demo", "--data", tmp_path / "data", "--json").json["data"] == "first"
+    assert " before, " in inside("compact", "--data", tmp_path / "data").out
+    assert inside("history", "demo", "--data", tmp_path / "data", "--json").json["data"] == "first"
 
 
 def test_verify_prints_what_is_not_intact(pristine: Path, tmp_path: Path) -> None:
     shutil.copytree(pristine, tmp_path / "data")
+    inside("publish", "demo", "last", "--data", tmp_path / "data")
     file = tmp_path / "data" / "data.mdb"
     file.write_bytes(file.read_bytes().replace(b"first", b"fir5t"))
     ended = tidelog("verify", "--data", tmp_path / "data")
     assert (ended.status, ended.err) == (1, "")
-    assert "demo" in ended.out
-    report = tidelog("verify", "--data", tmp_path / "data", "--json")
+    assert "record" in ended.out
+    report = inside("verify", "--data", tmp_path / "data", "--json")
     assert (report.status, report.json["intact"]) == (1, False)
     assert report.json["findings"]
 
 
-def test_history_pages_through_everything(server: Serving) -> None:
-    for batch in range(2):
-        fine("publish", "many", str(batch), "--data", server.data)
-    lines = fine("history", "many", "--all", "--json", "--data", server.data).out.splitlines()
-    assert [json.loads(line)["data"] for line in lines] == ["1", "0"]
+def test_history_pages_through_everything(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    for batch in range(5):
+        inside("publish", "many", str(batch), "--data", server.data)
+    monkeypatch.setattr("api.cli.history.PAGE", 2)
+    for arguments, wanted in ((["--all"], "43210"), (["--limit", "3"], "432")):
+        found = inside("history", "many", "--json", *arguments, "--data", server.data).json_lines
+        assert "".join(message["data"] for message in found) == wanted

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from api.cli import COMMANDS, outcome, run, tidelog as root
+from api.cli import COMMANDS, outcome, run
+from api.cli import tidelog as root
 from tests.api import command_line
-from tests.api.command_line import tidelog
+from tests.api.command_line import inside, tidelog
 
 
 def commands(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -65,7 +66,7 @@ def test_help_of_the_real_command(arguments: list[str]) -> None:
 
 def test_version() -> None:
     assert tidelog("version").out.startswith("tidelog ")
-    assert set(tidelog("version", "--json").json) == {"tidelog", "python"}
+    assert set(inside("version", "--json").json) == {"tidelog", "python"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.command_line import WITHIN_S, command, environment, fine, serving, tidelog
+from tests.api.command_line import (
+    WITHIN_S,
+    command,
+    environment,
+    fine,
+    inside,
+    serving,
+    tidelog,
+)
 
 NEED_A_LOG = [
     ["history", "demo"],
@@ -33,7 +41,7 @@ def test_no_log_is_an_error_and_none_is_made(
     data = tmp_path / "data"
     if exists:
         data.mkdir()
-    ended = tidelog(*arguments, "--data", data, cwd=tmp_path)
+    ended = inside(*arguments, "--data", data, cwd=tmp_path)
     assert (ended.status, ended.out) == (1, "")
     assert re.fullmatch(rf"tidelog: .*{re.escape(str(data))}.*tidelog serve.*\n", ended.err)
     assert [path.name for path in tmp_path.rglob("*")] == (["data"] if exists else [])
@@ -47,10 +55,10 @@ def test_publish_makes_a_data_directory_and_says_so(tmp_path: Path) -> None:
 
 
 def test_the_data_directory_is_a_setting(tmp_path: Path) -> None:
-    tidelog("publish", "demo", "hello", "--data", tmp_path / "d")
+    inside("publish", "demo", "hello", "--data", tmp_path / "d")
     (tmp_path / "t.toml").write_text(f'data = "{tmp_path}/d"')
-    assert fine("history", "demo", "--config", tmp_path / "t.toml").out
-    assert fine("history", "demo", TIDELOG_DATA=str(tmp_path / "d")).out
+    assert inside("history", "demo", "--config", tmp_path / "t.toml").out
+    assert inside("history", "demo", TIDELOG_DATA=str(tmp_path / "d")).out
     assert fine("history", "demo", "--data", "d", cwd=tmp_path, TIDELOG_DATA="/absent").out
 
 
@@ -80,7 +88,7 @@ def test_the_data_directory_is_a_setting(tmp_path: Path) -> None:
 def test_bad_command_lines_are_usage_errors(
     tmp_path: Path, arguments: list[str], words: str
 ) -> None:
-    ended = tidelog(*arguments, cwd=tmp_path)
+    ended = inside(*arguments, cwd=tmp_path)
     assert (ended.status, ended.out) == (2, "")
     assert words in ended.err
     assert not (tmp_path / "data").exists()
@@ -88,20 +96,20 @@ def test_bad_command_lines_are_usage_errors(
 
 def test_data_from_standard_input(tmp_path: Path) -> None:
     tidelog("publish", "demo", "-", "--data", tmp_path / "d", stdin="line one\nline two\n")
-    (message,) = fine("history", "demo", "--data", tmp_path / "d", "--json").json_lines
+    (message,) = inside("history", "demo", "--data", tmp_path / "d", "--json").json_lines
     assert message["data"] == "line one\nline two\n"
 
 
 def test_what_was_published_cannot_move_the_cursor(tmp_path: Path) -> None:
-    tidelog("publish", "demo", "\x1b[2Jboo\r\n", "--data", tmp_path / "d")
-    said = fine("history", "demo", "--data", tmp_path / "d").out
+    inside("publish", "demo", "\x1b[2Jboo\r\n", "--data", tmp_path / "d")
+    said = inside("history", "demo", "--data", tmp_path / "d").out
     assert said.rstrip("\n").endswith(r"\x1b[2Jboo\r\n")
 
 
 def test_restore_and_import_refuse_what_they_cannot_use(tmp_path: Path) -> None:
     (tmp_path / "garbage").write_text("garbage\n")
     for arguments in (["restore", tmp_path / "absent"], ["restore", tmp_path]):
-        ended = tidelog(*arguments, "--data", tmp_path / "data")
+        ended = inside(*arguments, "--data", tmp_path / "data")
         assert (ended.status, ended.out) == (1, "")
     ended = tidelog("import", tmp_path / "garbage", "--data", tmp_path / "data")
     assert ended.status == 1
@@ -111,7 +119,7 @@ def test_restore_and_import_refuse_what_they_cannot_use(tmp_path: Path) -> None:
 def test_a_log_that_is_damaged_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "data.mdb").write_bytes(b"x" * 20_000)
     for arguments in (["keys", "list"], ["serve", "--port", "0"]):
-        ended = tidelog(*arguments, "--data", tmp_path)
+        ended = inside(*arguments, "--data", tmp_path)
         assert (ended.status, ended.out) == (1, "")
         assert re.fullmatch(r"tidelog: .+\n", ended.err)
 
@@ -139,7 +147,7 @@ def test_config_is_a_file_that_can_be_used(tmp_path: Path) -> None:
 def test_config_masks_secrets(tmp_path: Path) -> None:
     (tmp_path / "t.toml").write_text('[[keys]]\nkey = "a.b:hush-hush"')
     for form in ([], ["--json"]):
-        said = fine("config", "--config", tmp_path / "t.toml", *form, TIDELOG_KEY="a.c:hush").out
+        said = inside("config", "--config", tmp_path / "t.toml", *form, TIDELOG_KEY="a.c:hush").out
         assert "hush" not in said
         assert "a.b:***" in said
         assert "a.c:***" in said
@@ -148,7 +156,7 @@ def test_config_masks_secrets(tmp_path: Path) -> None:
 def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
     data = tmp_path / "data"
     for _ in range(3):
-        tidelog("publish", "demo", "x" * 30_000, "--data", data)
+        inside("publish", "demo", "x" * 30_000, "--data", data)
     for arguments in (["history", "demo"], ["export"]):
         _read_one_byte(*arguments, "--data", str(data))
 
@@ -183,14 +191,14 @@ def test_tail_ends_when_its_reader_does_and_on_ctrl_c(tmp_path: Path) -> None:
                 elif end == "ctrl-c":
                     tail.send_signal(signal.SIGINT)
                 else:
-                    running.process.send_signal(signal.SIGTERM)
+                    assert running.stop() == 0
                 assert tail.wait(WITHIN_S) == (1 if end == "broker" else 0)
                 said = tail.stderr.read()
                 assert said == "" if end != "broker" else said.count("\n") == 1
 
 
 def test_tail_needs_a_broker(tmp_path: Path) -> None:
-    tidelog("publish", "demo", "x", "--data", tmp_path / "data")
-    ended = tidelog("tail", "demo", "--data", tmp_path / "data")
+    inside("publish", "demo", "x", "--data", tmp_path / "data")
+    ended = inside("tail", "demo", "--data", tmp_path / "data")
     assert (ended.status, ended.out) == (1, "")
     assert "no broker is running" in ended.err

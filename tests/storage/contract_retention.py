@@ -178,6 +178,20 @@ class RetentionContract(Contract):
             await log.redact(NOTES_OF_C, serials[-1], lambda _: True)
             assert await log.read(NOTES_OF_C, limit=10) == ([], False, serials[-1])
 
+    @pytest.mark.parametrize("reverse", [False, True])
+    async def test_a_page_over_redacted_records_is_bounded(
+        self, path: Path, wall: Wall, reverse: bool
+    ) -> None:
+        """It may be empty and still say from where to go on; nothing is missed that way."""
+        async with self.open(path, wall, read_records_max=10) as log:
+            serials = await post(log, *numbered(40), kind=NOTES)
+            await log.redact(NOTES_OF_C, serials[-1], lambda event: event["text"] != "text 20")
+            page = await log.read(NOTES_OF_C, Span(reverse=reverse), limit=5)
+            assert (page.records, page.more) == ([], True)
+            assert page.last == (serials[-10] if reverse else serials[9])
+            found = await everything(log, NOTES_OF_C, 5, reverse)
+            assert [r.serial for r in found] == [serials[20]]
+
     async def test_redacted_then_trimmed_then_rebuilt(self, path: Path, wall: Wall) -> None:
         async with self.open(path, wall) as log:
             serials = await identified(log, *"0123456789", kind=NOTES)
