@@ -54,7 +54,7 @@ class Apps:
         self, app: str | None = None, *, name: str = "", with_root_key: bool = True
     ) -> App:
         """A new app. Raises BadRequest when the id is taken or malformed."""
-        app = app or randomness.app_id()
+        app = app or randomness.short_id()
         await self._run(administration.CreateApp(app, name), app)
         if with_root_key:
             await self.create_key(app, granted=ROOT_CAPABILITY)
@@ -72,7 +72,7 @@ class Apps:
         self, app: str, *, granted: str = DEFAULT_CAPABILITY, revocable_tokens: bool = False
     ) -> Key:
         """A new key with a random secret. `granted`: its capability as JSON."""
-        key, secret = randomness.new_id()[:6], randomness.new_secret()
+        key, secret = randomness.short_id(), randomness.new_secret()
         command = administration.CreateKey(app, key, secret, granted, revocable_tokens)
         await self._run(command, app)
         return self._known(app, key)

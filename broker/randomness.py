@@ -31,8 +31,8 @@ class _Pool:
 _pool = _Pool()
 
 
-def app_id() -> str:
-    """6 characters, as short as an app id of the real service; letters and digits only."""
+def short_id() -> str:
+    """6 letters and digits: an app or a key, as short as those of the real service."""
     return "".join(secrets.choice(_READABLE) for _ in range(6))
 
 

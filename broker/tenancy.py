@@ -62,6 +62,7 @@ NO_RULES = NamespaceRules()
 
 class _KeyRow(msgspec.Struct, frozen=True, omit_defaults=True):
     created: KeyCreated
+    serial: int
     revoked: bool = False
 
 
@@ -92,10 +93,11 @@ class Tenancy:
             case AppDeleted(app):
                 _delete_app(table, app)
             case KeyCreated(app, key):
-                table.put(_row(_KEY, app, key), _encode(_KeyRow(record.event)))
+                table.put(_row(_KEY, app, key), _encode(_KeyRow(record.event, record.serial)))
             case KeyRevoked(app, key):
                 row = _read_key(table.get(_row(_KEY, app, key)) or b"")
-                table.put(_row(_KEY, app, key), _encode(_KeyRow(row.created, revoked=True)))
+                revoked = _KeyRow(row.created, row.serial, revoked=True)
+                table.put(_row(_KEY, app, key), _encode(revoked))
             case NamespaceSet(app, namespace, rules):
                 table.put(_row(_NAMESPACE, app, namespace), _encode(rules))
             case NamespaceRemoved(app, namespace):
@@ -140,7 +142,9 @@ def key(rows: Rows, app_id: str, key_id: str) -> Key | None:
 
 
 def keys(rows: Rows, app_id: str) -> list[Key]:
-    return [_key(value) for _, value in rows.scan(TABLE, _row(_KEY, app_id, ""))]
+    """Every key of an app, oldest first."""
+    found = [value for _, value in rows.scan(TABLE, _row(_KEY, app_id, ""))]
+    return [_key(value) for value in sorted(found, key=lambda value: _read_key(value).serial)]
 
 
 @lru_cache(maxsize=4_096)

@@ -53,7 +53,9 @@ async def history(
     end: int | None = None,
     cursor: str | None = None,
 ) -> dict[str, Any]:
-    """A page of messages; `next` is the cursor of the one behind it, None at the end."""
+    """A page of at most `limit` messages; `next` is the cursor of the one behind it, None at the
+    end. How large a page may be is the broker's setting, so a larger limit is that one."""
+    limit = min(limit, broker.settings.history_limit_max)
     behind = serials.parse(cursor, broker.series) if cursor else None
     query = HistoryQuery(start=start, end=end, direction=direction, limit=limit, cursor=behind)
     page = await _channel(broker, app, channel).history_page(query)

@@ -70,7 +70,7 @@ def tidelog() -> None:
       tidelog publish demo hello             beside it, or with no broker running
       tidelog history demo
     \b
-    Every command but `restore` and `version` reads --config FILE (TOML) and TIDELOG_ variables;
+    Every command but `version` reads --config FILE (TOML) and TIDELOG_ variables;
     `tidelog config` prints all settings.
     """
 

@@ -17,7 +17,7 @@ PAGE = 100
 @click.argument("channel")
 @configured
 @app_option
-@click.option("--limit", type=click.IntRange(1), default=PAGE, show_default=True)
+@click.option("--limit", type=click.IntRange(1), default=PAGE, show_default=True, help="How many.")
 @click.option("--all", "everything", is_flag=True, help="All messages, whatever --limit says.")
 @click.option("--oldest-first", is_flag=True, help="From the first message on, not the last.")
 @click.option("--start", type=click.IntRange(0), metavar="MS", help="Not before (Unix time in ms).")

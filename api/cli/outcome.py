@@ -72,7 +72,7 @@ def of(error: BaseException) -> int:
         return error.code if isinstance(error.code, int) else FAILED
     causes = list(leaves(error))
     if any(isinstance(cause, NobodyReads | BrokenPipeError) for cause in causes):
-        _forget_output()
+        forget_output()
         return FINE
     cause = min(causes, key=_rank)
     meaning = _MEANINGS[_kind(cause)]
@@ -100,7 +100,7 @@ def _rank(error: BaseException) -> int:
     return -1 if kind is BaseException else order.index(kind)
 
 
-def _forget_output() -> None:
+def forget_output() -> None:
     """Or the interpreter would complain that what is still buffered cannot be written."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, sys.stdout.fileno())

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from api import config, structured_logging
+from api.cli import outcome
 from api.config import Configuration, Declarations
 from broker import offline
 
@@ -79,7 +80,10 @@ def _serve(
     is_new = not offline.holds_log(configuration.data)
 
     def ready(started: server.Ready) -> None:
-        click.echo(welcome(started, is_new))
+        try:
+            click.echo(welcome(started, is_new))
+        except OSError:  # nobody listens: no reason not to serve
+            outcome.forget_output()
         for variable in configuration.unused:
             click.echo(f"tidelog: {variable} is no setting, it was ignored", err=True)
 

@@ -3,14 +3,27 @@
 Beside a broker the command is a process of its own; alone it runs in ours, where that is enough.
 """
 
+import os
+import pty
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.api.command_line import Ended, Serving, fine, inside, serving, tidelog
+from tests.api.command_line import (
+    WITHIN_S,
+    Ended,
+    Serving,
+    command,
+    environment,
+    fine,
+    inside,
+    serving,
+    tidelog,
+)
 
 KEY_STRING = re.compile(r"[\w-]+\.[\w-]+:[\w-]{20,}")
 Run = Callable[..., Ended]
@@ -170,6 +183,42 @@ def test_compact(pristine: Path, tmp_path: Path) -> None:
     assert 0 < sizes["bytesAfter"] <= sizes["bytesBefore"]
     assert " before, " in inside("compact", "--data", tmp_path / "data").out
     assert inside("history", "demo", "--data", tmp_path / "data", "--json").json["data"] == "first"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "label"),
+    [
+        (["verify"], "projections"),
+        (["backup", "copy"], "backup"),
+        (["export", "--output", "log.ndjson"], "export"),
+        (["import", "exported.ndjson", "--data", "imported"], "import"),
+        (["restore", "backup", "--data", "restored"], "restoring"),
+        (["rebuild"], "rebuilding"),
+        (["compact"], "compact"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_long_work_shows_progress_on_a_terminal(
+    pristine: Path, tmp_path: Path, arguments: list[str], label: str
+) -> None:
+    shutil.copytree(pristine, tmp_path / "data")
+    inside("backup", "backup", cwd=tmp_path)
+    inside("export", "--output", "exported.ndjson", cwd=tmp_path)
+    terminal, stderr = pty.openpty()
+    ended = subprocess.run(
+        command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        cwd=tmp_path,
+        env=environment(TERM="xterm"),
+        timeout=WITHIN_S,
+        check=False,
+    )
+    os.close(stderr)
+    said = os.read(terminal, 100_000).decode()
+    os.close(terminal)
+    assert ended.returncode == 0, said
+    assert label in said
 
 
 def test_verify_prints_what_is_not_intact(pristine: Path, tmp_path: Path) -> None:

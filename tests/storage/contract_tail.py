@@ -139,6 +139,8 @@ class TailContract(Contract):
         async with self.open(path, wall) as log:
             serials = await post(log, *numbered(20))
             await log.trim([Cut(POSTS_OF_C, serial=serials[9])])
+            live = await tailed(log, serials[4], serials[-1])
+            assert [r.serial for r in live] == serials[10:]
         async with self.open(path, wall) as log:
             found = await tailed(log, serials[4], serials[-1])
             assert [r.serial for r in found] == serials[10:]

@@ -1,0 +1,214 @@
+"""Tidelog as a contender: publishers that wait for their acknowledgement before they go on.
+
+`Tidelog` goes through the broker's own path, `Broker.append`, with every projection on. `Bare` is a
+log with a domain that has no projection and no meaning: what the storage alone can do.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import NamedTuple
+
+import trio
+
+import broker
+from bench.acknowledged import Acknowledged, Stored, Wrong, number_of, payload
+from bench.measuring import Contender, Sample, busy_thread, handed_to_write, switch_interval
+from broker import Broker, Message, serials
+from broker.clock import wall_clock
+from broker.events import ChannelCreated, Kind, MessagePublished
+from broker.publishing import Publish
+from storage import Decision, Domain, Log, Outcome, Record, Rows, Stream, open_log
+
+_CHANNELS_AT_ONCE = 1_000
+
+Publish1 = Callable[[Sequence[int]], Awaitable[Sequence[int]]]
+"""Publish the messages of these numbers, return their serials."""
+
+
+class _Publishing:
+    """The turns of publishers on one log, and the check of what they were told."""
+
+    def __init__(self, name: str, log: Log, batch: int = 1) -> None:
+        self.name = name
+        self.log = log
+        self._batch = batch
+        self._next = 0
+        self._checked = log.position
+        self._acknowledged = Acknowledged()
+
+    async def publish(self, numbers: Sequence[int]) -> Sequence[int]:
+        raise NotImplementedError
+
+    def stored(self, record: Record) -> Stored | None:
+        """The message that a record holds, None when it holds none."""
+        raise NotImplementedError
+
+    async def turn(self, publishers: int, seconds: float) -> Sample:
+        latencies: list[float] = []
+        commits, written = self.log.writer.metrics.commits, handed_to_write()
+        cpu, began = process_time(), perf_counter()
+        async with trio.open_nursery() as nursery:
+            for _ in range(publishers):
+                nursery.start_soon(self._publisher, began + seconds, latencies)
+        return Sample(
+            messages=len(latencies) * self._batch,
+            seconds=perf_counter() - began,
+            cpu_seconds=process_time() - cpu,
+            written_bytes=handed_to_write() - written,
+            commits=self.log.writer.metrics.commits - commits,
+            latencies=latencies,
+        )
+
+    async def _publisher(self, until: float, latencies: list[float]) -> None:
+        acknowledged: list[Stored] = []
+        began = perf_counter()
+        while began < until:
+            numbers = range(self._next, self._next + self._batch)
+            self._next += self._batch
+            found = await self.publish(numbers)
+            now = perf_counter()
+            latencies.append(now - began)
+            acknowledged.extend(map(Stored, numbers, found))
+            began = now
+        self._acknowledged.publisher(acknowledged)
+
+    async def check(self) -> None:
+        acknowledged, self._acknowledged = self._acknowledged, Acknowledged()
+        acknowledged.check([found async for found in self._log_since(self._checked)])
+        self._checked = self.log.position
+
+    async def _log_since(self, position: int) -> AsyncIterator[Stored]:
+        end = self.log.position
+        tail = self.log.tail(position)
+        while position < end:
+            records = await anext(tail)
+            position = records[-1].serial
+            for record in records:
+                found = self.stored(record)
+                if found is not None:
+                    yield found
+
+
+class Tidelog(_Publishing):
+    """`keyed`: every message has an id of its publisher's, so it costs a look-up and a row."""
+
+    def __init__(self, name: str, opened: Broker, channels: int, *, keyed: bool) -> None:
+        super().__init__(name, opened.log)
+        self._broker = opened
+        self._app = opened.default_app()
+        self._channels = [f"bench:{number}" for number in range(channels)]
+        self._keyed = keyed
+
+    async def publish(self, numbers: Sequence[int]) -> Sequence[int]:
+        (number,) = numbers
+        message = Message(data=payload(number), id=f"{self.name}-{number}" if self._keyed else None)
+        channel = self._channels[number % len(self._channels)]
+        published = await self._broker.append(self._app, channel, (message,))
+        (text,) = published.serials
+        if text is None or published.duplicate:
+            raise Wrong(f"message {number} was taken for a repeat")
+        return (serials.parse(text, self._broker.series),)
+
+    def stored(self, record: Record) -> Stored | None:
+        if not isinstance(record.event, MessagePublished):
+            assert isinstance(record.event, ChannelCreated)
+            return None
+        return Stored(number_of(record.event.message.data), record.serial)
+
+    async def create_channels(self) -> None:
+        """The first message of a channel also makes it; that is not what is measured."""
+        message = Message(data=payload(0), id="first")
+        commands = [Publish(self._app, name, (message,), False) for name in self._channels]
+        for at in range(0, len(commands), _CHANNELS_AT_ONCE):
+            await self.log.submit_all(commands[at : at + _CHANNELS_AT_ONCE], app=self._app)
+        self._checked = self.log.position
+
+
+@asynccontextmanager
+async def tidelog(path: Path, channels: int) -> AsyncIterator[list[Contender]]:
+    """One broker on an empty directory, published to without and with ids."""
+    async with broker.open(path) as opened:
+        plain = Tidelog("tidelog", opened, channels, keyed=False)
+        await plain.create_channels()
+        yield [_Apart(plain), _Apart(Tidelog("tidelog, ids", opened, channels, keyed=True))]
+
+
+class _Apart:
+    """A contender that shares its log with others: each of its turns is checked by itself."""
+
+    def __init__(self, inner: _Publishing) -> None:
+        self.name = inner.name
+        self._inner = inner
+
+    async def turn(self, publishers: int, seconds: float) -> Sample:
+        self._inner._checked = self._inner.log.position
+        sample = await self._inner.turn(publishers, seconds)
+        await self._inner.check()
+        return sample
+
+    async def check(self) -> None:
+        """Done after each turn."""
+
+
+class _Put(NamedTuple):
+    body: bytes
+
+
+class Bare(_Publishing):
+    """`batch` messages in one submit, each a command of its own."""
+
+    _STREAM = Stream("bench", "bare", Kind.MESSAGES)
+
+    async def publish(self, numbers: Sequence[int]) -> Sequence[int]:
+        commands = [_Put(payload(number).encode()) for number in numbers]
+        results = await self.log.submit_all(commands, app="bench")
+        return list(_serials(results))
+
+    def stored(self, record: Record) -> Stored | None:
+        return Stored(number_of(record.event), record.serial)
+
+
+def _serials(results: Sequence[Outcome | Exception]) -> Iterator[int]:
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+        (serial,) = result.serials
+        assert serial is not None
+        yield serial
+
+
+def _decide(_rows: Rows, command: _Put, _ms: int) -> Decision:
+    return Decision(((Bare._STREAM, command.body),))
+
+
+def _as_it_is(body: bytes) -> bytes:
+    return body
+
+
+@asynccontextmanager
+async def bare(path: Path, name: str, batch: int) -> AsyncIterator[Bare]:
+    domain = Domain({_Put: _decide}, (), _as_it_is, _as_it_is)
+    async with open_log(path, domain, wall=wall_clock) as log:
+        yield Bare(name, log, batch)
+
+
+class Disturbed:
+    """A contender under another switch interval, alone or beside a busy thread."""
+
+    def __init__(self, name: str, inner: Contender, interval_ms: float, *, busy: bool) -> None:
+        self.name = name
+        self._inner = inner
+        self._interval_s = interval_ms / 1e3
+        self._busy = busy
+
+    async def turn(self, publishers: int, seconds: float) -> Sample:
+        with switch_interval(self._interval_s):
+            if not self._busy:
+                return await self._inner.turn(publishers, seconds)
+            with busy_thread():
+                return await self._inner.turn(publishers, seconds)
+
+    async def check(self) -> None:
+        await self._inner.check()

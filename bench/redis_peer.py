@@ -1,0 +1,208 @@
+"""Redis as a contender: `appendfsync always`, XADD, a unix socket, nobody else on it.
+
+The client is the fastest we could write in Python: one blocking socket, and as many commands in one
+write as publishers are waiting. Redis runs what it has read, syncs its append-only file once, and
+replies to all of it: its group commit. Bytes written are the growth of that file, exactly.
+"""
+
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, perf_counter, sleep
+
+import trio
+
+from bench.acknowledged import Wrong, number_of, payload
+from bench.measuring import Sample
+
+_START_TIMEOUT_S = 10
+_READ_BYTES = 1 << 16
+_CONFIGURATION = {
+    "port": "0",
+    "appendonly": "yes",
+    "appendfsync": "always",
+    "auto-aof-rewrite-percentage": "0",
+    "save": "",
+    "daemonize": "no",
+}
+
+
+class RedisFailed(Exception):
+    """Redis did not start, or answered with an error."""
+
+
+def installed() -> bool:
+    return shutil.which("redis-server") is not None
+
+
+@contextmanager
+def server(directory: Path) -> Iterator[Path]:
+    """A Redis of our own in `directory`; yields its socket. A unix socket's path is short, so that
+    is in a directory of its own."""
+    directory.mkdir(parents=True)
+    with tempfile.TemporaryDirectory(prefix="tidelog-redis-") as short:
+        path = Path(short, "s")
+        options = {**_CONFIGURATION, "dir": str(directory), "unixsocket": str(path)}
+        command = ["redis-server"]
+        for name, value in options.items():
+            command += [f"--{name}", value]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            _wait_for(path, process)
+            yield path
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
+    deadline = monotonic() + _START_TIMEOUT_S
+    while not path.exists():
+        if process.poll() is not None or monotonic() > deadline:
+            raise RedisFailed("redis-server did not start")
+        sleep(0.02)
+
+
+class Connection:
+    """RESP, as far as we need it: commands out in one write, replies counted or read."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.connect(str(path))
+        self._received = b""
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send(self, commands: list[bytes]) -> None:
+        self._socket.sendall(b"".join(commands))
+
+    def bulk_replies(self) -> int:
+        """Wait; how many whole bulk replies have come. Raises RedisFailed for an error reply."""
+        received = self._received + self._socket.recv(_READ_BYTES)
+        if received[:1] == b"-" or b"\r\n-" in received:
+            raise RedisFailed(received[:200].decode(errors="replace"))
+        replies = received.count(b"\r\n") // 2
+        end = 0
+        for _ in range(2 * replies):
+            end = received.index(b"\r\n", end) + 2
+        self._received = received[end:]
+        return replies
+
+    def ask(self, *arguments: bytes) -> list[bytes]:
+        """One command; the lines of its reply, sizes and counts left out."""
+        self.send([command(*arguments)])
+        while (lines := _whole_reply(self._received)) is None:
+            self._received += self._socket.recv(_READ_BYTES)
+        self._received = b""
+        return lines
+
+
+def command(*arguments: bytes) -> bytes:
+    parts = [b"*%d\r\n" % len(arguments)]
+    parts += [b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in arguments]
+    return b"".join(parts)
+
+
+def _whole_reply(received: bytes) -> list[bytes] | None:
+    """The strings and numbers of one reply, None while it is not complete."""
+    lines = received.split(b"\r\n")
+    strings: list[bytes] = []
+    wanted, at = 1, 0
+    while wanted:
+        if at + 1 >= len(lines):
+            return None
+        kind, rest = lines[at][:1], lines[at][1:]
+        wanted += int(rest) - 1 if kind == b"*" else -1
+        if kind == b"-":
+            raise RedisFailed(rest.decode(errors="replace"))
+        if kind == b"$":
+            at += 1
+            if at + 1 >= len(lines):
+                return None
+            strings.append(lines[at])
+        elif kind != b"*":
+            strings.append(rest)
+        at += 1
+    return strings
+
+
+class Redis:
+    """`channels` streams; the messages are the same as ours."""
+
+    name = "redis"
+
+    def __init__(self, path: Path, directory: Path, channels: int) -> None:
+        self._connection = Connection(path)
+        self._files = directory
+        self._streams = [b"bench:%d" % number for number in range(channels)]
+        self._next = 0
+
+    async def turn(self, publishers: int, seconds: float) -> Sample:
+        await trio.lowlevel.checkpoint()
+        return self._turn(publishers, seconds)
+
+    def _turn(self, publishers: int, seconds: float) -> Sample:
+        latencies: list[float] = []
+        written, began = self._file_bytes(), perf_counter()
+        waiting: list[float] = []  # when each command that is in flight was sent
+        free, now = publishers, began
+        while free or waiting:
+            if free and now < began + seconds:
+                self._send(free)
+                waiting += [now] * free
+            if not waiting:
+                break
+            free = self._connection.bulk_replies()
+            now = perf_counter()
+            latencies += [now - sent for sent in waiting[:free]]
+            del waiting[:free]
+        return Sample(
+            messages=len(latencies),
+            seconds=perf_counter() - began,
+            written_bytes=self._file_bytes() - written,
+            latencies=latencies,
+        )
+
+    def _send(self, count: int) -> None:
+        numbers = range(self._next, self._next + count)
+        self._next += count
+        streams = self._streams
+        self._connection.send(
+            [
+                command(b"XADD", streams[n % len(streams)], b"*", b"data", payload(n).encode())
+                for n in numbers
+            ]
+        )
+
+    def _file_bytes(self) -> int:
+        return sum(file.stat().st_size for file in self._files.rglob("*.aof"))
+
+    async def check(self) -> None:
+        """Every message that was sent was acknowledged (a turn waits for that), so the streams
+        must hold them all, in order. Raises Wrong."""
+        await trio.lowlevel.checkpoint()
+        held = sum(int(self._connection.ask(b"XLEN", name)[0]) for name in self._streams)
+        if held != self._next:
+            raise Wrong(f"redis holds {held} of {self._next} messages")
+        reply = self._connection.ask(b"XREVRANGE", self._streams[0], b"+", b"-", b"COUNT", b"100")
+        numbers = [number_of(data) for data in reply[2::3]]
+        if numbers != sorted(set(numbers), reverse=True):
+            raise Wrong("redis holds messages out of order")
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@contextmanager
+def redis(directory: Path, channels: int) -> Iterator[Redis]:
+    with server(directory) as path:
+        contender = Redis(path, directory, channels)
+        try:
+            yield contender
+        finally:
+            contender.close()
