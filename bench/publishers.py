@@ -4,7 +4,7 @@
 log with a domain that has no projection and no meaning: what the storage alone can do.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter, process_time
@@ -23,10 +23,6 @@ from storage import Decision, Domain, Log, Outcome, Record, Rows, Stream, open_l
 
 _CHANNELS_AT_ONCE = 1_000
 
-Publish1 = Callable[[Sequence[int]], Awaitable[Sequence[int]]]
-"""Publish the messages of these numbers, return their serials."""
-
-
 class _Publishing:
     """The turns of publishers on one log, and the check of what they were told."""
 
@@ -35,10 +31,9 @@ class _Publishing:
         self.log = log
         self._batch = batch
         self._next = 0
-        self._checked = log.position
-        self._acknowledged = Acknowledged()
 
     async def publish(self, numbers: Sequence[int]) -> Sequence[int]:
+        """Publish the messages of these numbers; returns their serials."""
         raise NotImplementedError
 
     def stored(self, record: Record) -> Stored | None:
@@ -47,12 +42,14 @@ class _Publishing:
 
     async def turn(self, publishers: int, seconds: float) -> Sample:
         latencies: list[float] = []
+        acknowledged = Acknowledged()
+        position = self.log.position
         commits, written = self.log.writer.metrics.commits, handed_to_write()
         cpu, began = process_time(), perf_counter()
         async with trio.open_nursery() as nursery:
             for _ in range(publishers):
-                nursery.start_soon(self._publisher, began + seconds, latencies)
-        return Sample(
+                nursery.start_soon(self._publisher, began + seconds, latencies, acknowledged)
+        sample = Sample(
             messages=len(latencies) * self._batch,
             seconds=perf_counter() - began,
             cpu_seconds=process_time() - cpu,
@@ -60,9 +57,13 @@ class _Publishing:
             commits=self.log.writer.metrics.commits - commits,
             latencies=latencies,
         )
+        acknowledged.check([found async for found in self._log_since(position)])
+        return sample
 
-    async def _publisher(self, until: float, latencies: list[float]) -> None:
-        acknowledged: list[Stored] = []
+    async def _publisher(
+        self, until: float, latencies: list[float], acknowledged: Acknowledged
+    ) -> None:
+        mine: list[Stored] = []
         began = perf_counter()
         while began < until:
             numbers = range(self._next, self._next + self._batch)
@@ -70,14 +71,9 @@ class _Publishing:
             found = await self.publish(numbers)
             now = perf_counter()
             latencies.append(now - began)
-            acknowledged.extend(map(Stored, numbers, found))
+            mine.extend(map(Stored, numbers, found))
             began = now
-        self._acknowledged.publisher(acknowledged)
-
-    async def check(self) -> None:
-        acknowledged, self._acknowledged = self._acknowledged, Acknowledged()
-        acknowledged.check([found async for found in self._log_since(self._checked)])
-        self._checked = self.log.position
+        acknowledged.publisher(mine)
 
     async def _log_since(self, position: int) -> AsyncIterator[Stored]:
         end = self.log.position
@@ -123,7 +119,6 @@ class Tidelog(_Publishing):
         commands = [Publish(self._app, name, (message,), False) for name in self._channels]
         for at in range(0, len(commands), _CHANNELS_AT_ONCE):
             await self.log.submit_all(commands[at : at + _CHANNELS_AT_ONCE], app=self._app)
-        self._checked = self.log.position
 
 
 @asynccontextmanager
@@ -132,24 +127,7 @@ async def tidelog(path: Path, channels: int) -> AsyncIterator[list[Contender]]:
     async with broker.open(path) as opened:
         plain = Tidelog("tidelog", opened, channels, keyed=False)
         await plain.create_channels()
-        yield [_Apart(plain), _Apart(Tidelog("tidelog, ids", opened, channels, keyed=True))]
-
-
-class _Apart:
-    """A contender that shares its log with others: each of its turns is checked by itself."""
-
-    def __init__(self, inner: _Publishing) -> None:
-        self.name = inner.name
-        self._inner = inner
-
-    async def turn(self, publishers: int, seconds: float) -> Sample:
-        self._inner._checked = self._inner.log.position
-        sample = await self._inner.turn(publishers, seconds)
-        await self._inner.check()
-        return sample
-
-    async def check(self) -> None:
-        """Done after each turn."""
+        yield [plain, Tidelog("tidelog, ids", opened, channels, keyed=True)]
 
 
 class _Put(NamedTuple):
@@ -209,6 +187,3 @@ class Disturbed:
                 return await self._inner.turn(publishers, seconds)
             with busy_thread():
                 return await self._inner.turn(publishers, seconds)
-
-    async def check(self) -> None:
-        await self._inner.check()

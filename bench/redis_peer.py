@@ -93,6 +93,14 @@ class Connection:
         self._received = received[end:]
         return replies
 
+    def integers(self, commands: list[bytes]) -> list[int]:
+        """Commands whose replies are integers, in one write."""
+        self.send(commands)
+        received = b""
+        while received.count(b"\r\n") < len(commands):
+            received += self._socket.recv(_READ_BYTES)
+        return [int(line[1:]) for line in received.split(b"\r\n")[:-1]]
+
     def ask(self, *arguments: bytes) -> list[bytes]:
         """One command; the lines of its reply, sizes and counts left out."""
         self.send([command(*arguments)])
@@ -144,7 +152,9 @@ class Redis:
 
     async def turn(self, publishers: int, seconds: float) -> Sample:
         await trio.lowlevel.checkpoint()
-        return self._turn(publishers, seconds)
+        sample = self._turn(publishers, seconds)
+        self._check()
+        return sample
 
     def _turn(self, publishers: int, seconds: float) -> Sample:
         latencies: list[float] = []
@@ -182,11 +192,11 @@ class Redis:
     def _file_bytes(self) -> int:
         return sum(file.stat().st_size for file in self._files.rglob("*.aof"))
 
-    async def check(self) -> None:
-        """Every message that was sent was acknowledged (a turn waits for that), so the streams
-        must hold them all, in order. Raises Wrong."""
-        await trio.lowlevel.checkpoint()
-        held = sum(int(self._connection.ask(b"XLEN", name)[0]) for name in self._streams)
+    def _check(self) -> None:
+        """Every message that was sent was acknowledged, for a turn waits for that: so the streams
+        hold them all, in order. Raises Wrong."""
+        asked = [command(b"XLEN", name) for name in self._streams]
+        held = sum(self._connection.integers(asked))
         if held != self._next:
             raise Wrong(f"redis holds {held} of {self._next} messages")
         reply = self._connection.ask(b"XREVRANGE", self._streams[0], b"+", b"-", b"COUNT", b"100")

@@ -187,14 +187,18 @@ class Log:
 
     async def maintain(self, step: Step) -> None:
         """Run `step` on the writer thread, again and again, each time in its own commit, until it
-        returns False. Raises what it raised."""
+        returns False, whether or not the caller still waits. Raises what it raised."""
         finished = trio.Event()
         errors: list[Exception] = []
 
         def done(error: Exception | None) -> None:
             if error:
                 errors.append(error)
-            self._token.run_sync_soon(finished.set)
+            self._token.run_sync_soon(finish)
+
+        def finish() -> None:
+            self._feed.forget()  # what was taken out of the log must not live on in memory
+            finished.set()
 
         self.writer.maintain(Maintenance(step, done))
         await finished.wait()
@@ -204,7 +208,6 @@ class Log:
     async def trim(self, cuts: Sequence[Cut]) -> None:
         """Remove the records that `cuts` cover, leaving snapshots. Paced."""
         await self.maintain(trim(self.domain, cuts, self.settings.maintenance_records))
-        self._feed.forget()
 
     async def sweep(self, policy: Policy) -> int:
         """Trim every stream to what `policy` keeps; returns how many streams needed it."""
@@ -226,7 +229,6 @@ class Log:
         """Take the bodies of matching events up to serial `last` out of a stream, for good."""
         limit = self.settings.maintenance_records
         await self.maintain(redact_stream(self.domain, stream, last, matches, limit))
-        self._feed.forget()
 
     async def rebuild(self) -> None:
         """Fold every projection again from the log, beside live traffic, and swap."""
