@@ -104,16 +104,14 @@ def _seal(
     return value, Link(serial, _hash(serial, value), sequence, total)
 
 
-def _checksum(serial: int, version: int, flags: int, *parts: bytes) -> int:
+def _checksum(serial: int, version: int, flags: int, rest: bytes, payload: bytes = b"") -> int:
     """Over the serial and all of the record, its own place taken as zero."""
     crc = zlib.crc32(_PREFIX.pack(version, flags, 0), serial & 0xFFFFFFFF)
-    for part in parts:
-        crc = zlib.crc32(part, crc)
-    return crc ^ serial >> 32
+    return zlib.crc32(payload, zlib.crc32(rest, crc)) ^ serial >> 32
 
 
 def _hash(serial: int, value: bytes) -> bytes:
-    return blake2b(value, digest_size=HASH_BYTES, salt=serial_key(serial)).digest()
+    return blake2b(value, digest_size=HASH_BYTES, salt=serial.to_bytes(8, "big")).digest()
 
 
 def unpack(serial: int, value: bytes, decode: Decode) -> Record:

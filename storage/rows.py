@@ -98,8 +98,9 @@ class Overlay:
 
     def accept(self) -> None:
         """The running command is through: keep its changes for the commit."""
-        self.accepted.update(self._command)
-        self._command.clear()
+        if self._command:
+            self.accepted.update(self._command)
+            self._command.clear()
 
     def discard(self) -> None:
         self._command.clear()

@@ -21,7 +21,7 @@ INDEX_MAX = 999
 _TOLD = COUNTER_MAX + 1  # the counter of a millisecond that `read` told: it has no serials
 _COUNTER_SHIFT = 10
 _MS_SHIFT = 20
-_TEN_BITS = (1 << 10) - 1
+INDEX_MASK = (1 << 10) - 1
 SERIAL_MAX = (1 << 64) - 1
 MS_MAX = (1 << 44) - 1  # the year 2527
 
@@ -32,7 +32,7 @@ def pack(ms: int, counter: int = 0, index: int = 0) -> int:
 
 def unpack(serial: int) -> tuple[int, int, int]:
     """serial -> (milliseconds since the epoch, counter, index)."""
-    return serial >> _MS_SHIFT, serial >> _COUNTER_SHIFT & _TEN_BITS, serial & _TEN_BITS
+    return serial >> _MS_SHIFT, serial >> _COUNTER_SHIFT & INDEX_MASK, serial & INDEX_MASK
 
 
 def ms_of(serial: int) -> int:
