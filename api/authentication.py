@@ -11,12 +11,12 @@ from broker import Broker
 from broker.credentials import (
     Principal,
     authenticate_key,
-    authenticate_token,
     read_basic,
     read_bearer,
     read_client_id,
 )
 from broker.errors import Unauthorized
+from broker.json_web_tokens import authenticate_token
 
 NO_CREDENTIALS = 40101
 

@@ -172,8 +172,6 @@ class _Server:
         await trio.sleep(linger_ms / 1000)
         self._stopping.set()
 
-    # -- signals -----------------------------------------------------------------------------------
-
     async def _receive_signals(
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:

@@ -25,13 +25,13 @@ from bench.scale import Scale
 from bench.tables import Cell, Table
 
 TITLE = "which key layout the log has"
-CAVEATS = [
-    "LMDB alone: no record is packed, hashed or folded, nobody waits on a queue. Each item of a commit "
-    "is of a random channel.",
-    "A page is read as the log reads it: a cursor over the stream, and a get per record where the "
-    "record is elsewhere; from a warm cache.",
-    "Each layout starts with an empty file in every row; the trees of a grown log are deeper.",
-]
+CAVEATS = """\
+- LMDB alone: no record is packed, hashed or folded, nobody waits on a queue. Each item of a
+  commit is of a random channel.
+- A page is read as the log reads it: a cursor over the stream, and a get per record where the
+  record is elsewhere; from a warm cache.
+- Each layout starts with an empty file in every row; the trees of a grown log are deeper.
+"""
 LAYOUTS = ("by stream", "by position", "duplicates")
 OURS = "by position"
 _BODY_BYTES = 330
@@ -176,9 +176,7 @@ def _table(work: Path, scale: Scale) -> Table:
                 ]
                 samples = _in_turn(layouts, commits, records, scale.rounds)
                 key = [channels, records, "yes" if dedup else "no"]
-                rows += [
-                    [*key, layout.name, *_measures(samples, layout)] for layout in layouts
-                ]
+                rows += [[*key, layout.name, *_measures(samples, layout)] for layout in layouts]
                 for layout in layouts:
                     layout.close()
     columns = ("channels", "per commit", "dedup row", "layout", "records/s", "p50 ms", "p99 ms")

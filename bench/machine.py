@@ -44,7 +44,8 @@ def sync_speed(work: Path) -> str:
     finally:
         os.close(handle)
         path.unlink()
-    return f"fdatasync p50 {percentile(taken, 0.5) * 1e3:.2f} ms, p99 {percentile(taken, 0.99) * 1e3:.2f} ms"
+    p50, p99 = percentile(taken, 0.5) * 1e3, percentile(taken, 0.99) * 1e3
+    return f"fdatasync p50 {p50:.2f} ms, p99 {p99:.2f} ms"
 
 
 def _processor() -> str:

@@ -4,11 +4,12 @@
 log with a domain that has no projection and no meaning: what the storage alone can do.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import trio
 
@@ -19,9 +20,12 @@ from broker import Broker, Message, serials
 from broker.clock import wall_clock
 from broker.events import ChannelCreated, Kind, MessagePublished
 from broker.publishing import Publish
-from storage import Decision, Domain, Log, Outcome, Record, Rows, Stream, open_log
+from storage import Decision, Domain, Log, Record, Rows, Stream, open_log
+from storage.engine import Reader
+from storage.reading import read_after
 
 _CHANNELS_AT_ONCE = 1_000
+
 
 class _Publishing:
     """The turns of publishers on one log, and the check of what they were told."""
@@ -32,8 +36,12 @@ class _Publishing:
         self._batch = batch
         self._next = 0
 
-    async def publish(self, numbers: Sequence[int]) -> Sequence[int]:
-        """Publish the messages of these numbers; returns their serials."""
+    async def publish(self, numbers: Sequence[int]) -> Sequence[Any]:
+        """Publish the messages of these numbers; returns what `serial` takes, for each."""
+        raise NotImplementedError
+
+    def serial(self, acknowledged: Any) -> int:
+        """The serial that was acknowledged; read off the clock."""
         raise NotImplementedError
 
     def stored(self, record: Record) -> Stored | None:
@@ -63,28 +71,32 @@ class _Publishing:
     async def _publisher(
         self, until: float, latencies: list[float], acknowledged: Acknowledged
     ) -> None:
-        mine: list[Stored] = []
-        began = perf_counter()
-        while began < until:
+        numbers_sent: list[int] = []
+        serials_told: list[Any] = []
+        now = perf_counter()
+        while not numbers_sent or now < until:
             numbers = range(self._next, self._next + self._batch)
             self._next += self._batch
-            found = await self.publish(numbers)
+            began, found = now, await self.publish(numbers)
             now = perf_counter()
             latencies.append(now - began)
-            mine.extend(map(Stored, numbers, found))
-            began = now
-        acknowledged.publisher(mine)
+            numbers_sent += numbers
+            serials_told += found
+        acknowledged.publisher(list(map(Stored, numbers_sent, map(self.serial, serials_told))))
 
     async def _log_since(self, position: int) -> AsyncIterator[Stored]:
-        end = self.log.position
-        tail = self.log.tail(position)
-        while position < end:
-            records = await anext(tail)
+        """What is on disk behind `position`: tails would show what is in memory."""
+        while records := await self.log.in_thread(partial(self._records, position)):
             position = records[-1].serial
             for record in records:
                 found = self.stored(record)
                 if found is not None:
                     yield found
+
+    def _records(self, position: int, reader: Reader) -> list[Record]:
+        settings = self.log.settings
+        limit = settings.read_records_max
+        return read_after(reader, position, limit, self.log.domain.decode, settings)
 
 
 class Tidelog(_Publishing):
@@ -97,15 +109,17 @@ class Tidelog(_Publishing):
         self._channels = [f"bench:{number}" for number in range(channels)]
         self._keyed = keyed
 
-    async def publish(self, numbers: Sequence[int]) -> Sequence[int]:
+    async def publish(self, numbers: Sequence[int]) -> Sequence[Any]:
         (number,) = numbers
         message = Message(data=payload(number), id=f"{self.name}-{number}" if self._keyed else None)
         channel = self._channels[number % len(self._channels)]
         published = await self._broker.append(self._app, channel, (message,))
-        (text,) = published.serials
-        if text is None or published.duplicate:
+        if published.duplicate:
             raise Wrong(f"message {number} was taken for a repeat")
-        return (serials.parse(text, self._broker.series),)
+        return published.serials
+
+    def serial(self, acknowledged: Any) -> int:
+        return serials.parse(acknowledged, self._broker.series)
 
     def stored(self, record: Record) -> Stored | None:
         if not isinstance(record.event, MessagePublished):
@@ -139,22 +153,19 @@ class Bare(_Publishing):
 
     _STREAM = Stream("bench", "bare", Kind.MESSAGES)
 
-    async def publish(self, numbers: Sequence[int]) -> Sequence[int]:
+    async def publish(self, numbers: Sequence[int]) -> Sequence[Any]:
         commands = [_Put(payload(number).encode()) for number in numbers]
-        results = await self.log.submit_all(commands, app="bench")
-        return list(_serials(results))
+        return await self.log.submit_all(commands, app="bench")
+
+    def serial(self, acknowledged: Any) -> int:
+        """Of an Outcome; an exception in its place is raised."""
+        if isinstance(acknowledged, Exception):
+            raise acknowledged
+        (serial,) = acknowledged.serials
+        return int(serial)
 
     def stored(self, record: Record) -> Stored | None:
         return Stored(number_of(record.event), record.serial)
-
-
-def _serials(results: Sequence[Outcome | Exception]) -> Iterator[int]:
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
-        (serial,) = result.serials
-        assert serial is not None
-        yield serial
 
 
 def _decide(_rows: Rows, command: _Put, _ms: int) -> Decision:

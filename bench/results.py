@@ -17,12 +17,13 @@ HEAD = """\
 
 Written by `python -m bench all --write`; do not edit. The same numbers as JSON: RESULTS.json.
 
-How to read it. Contenders of one table took turns within one run, A B A B …; the ratio is the median
-of the turns' ratios and is the number to trust: absolute numbers move with whatever else the machine
-does, most of all with how long its disk takes to sync, which is printed with each section. Latency is
-from the call to the acknowledgement, exact percentiles over all calls. After every row all that was
-acknowledged was looked for in the log: a row that lost or doubled a message would not be here.
-Publishers and the broker (or the client of the peer) share one process and its interpreter lock.
+How to read it. Contenders of one table took turns within one run, A B A B …; the ratio is the
+median of the turns' ratios and is the number to trust: absolute numbers move with whatever else
+the machine does, most of all with how long its disk takes to sync, which is printed with each
+section. Latency is from the call to the acknowledgement, exact percentiles over all calls. After
+every row all that was acknowledged was looked for in the log: a row that lost or doubled a
+message would not be here. Publishers and the broker (or the client of the peer) share one process
+and its interpreter lock.
 """
 
 
@@ -51,11 +52,10 @@ def _section(result: Result) -> str:
         "disk before and after": "; ".join(result.disk),
     }
     lines = [f"- {name}: {fact}" for name, fact in facts.items()]
-    caveats = [f"- {caveat}" for caveat in result.caveats]
     tables = [f"{table.markdown()}\n" for table in result.tables]
     head = [f"## {result.name}: {result.title}", "", *lines, ""]
     return "\n".join(
-        [*head, *tables, "What is not comparable, and what to mind:", "", *caveats, ""]
+        [*head, *tables, "What is not comparable, and what to mind:", "", result.caveats]
     )
 
 

@@ -44,7 +44,7 @@ class Result:
     machine: dict[str, str]
     disk: list[str]
     tables: list[Table]
-    caveats: list[str]
+    caveats: str
 
 
 def shown(cell: Cell) -> str:

@@ -24,11 +24,12 @@ from broker.credentials import Principal
 from broker.domain import broker_domain
 from broker.errors import BadRequest, BrokerError, NotFound
 from broker.events import Kind
+from broker.extras import is_ephemeral
 from broker.history import HistoryPage, HistoryQuery
 from broker.hub import Hub
 from broker.message import Message
 from broker.metrics import Metrics
-from broker.publish import PublishLimits, is_ephemeral, size_bytes, validate
+from broker.publish import PublishLimits, size_bytes, validate
 from broker.publishing import Publish
 from broker.serials import render
 from broker.settings import BrokerSettings

@@ -1,47 +1,37 @@
-"""Who is calling and what they may do: API keys, JWTs, and the principal both become.
+"""Who is calling and what they may do: API keys, and the principal that any credential becomes.
 
 A credential is read, checked against a `Keyring`, and turned into a `Principal`; nothing above this
-module sees a secret or a claim. Who may learn what decides the order of the checks: a revoked key
-and an expired token are told so only after secret or signature proved right.
+module sees a secret. Who may learn what decides the order of the checks: that a key is revoked is
+told only after its secret proved right.
 
-Invariants: a principal's capability is within its key's; secrets are compared in constant time and
-appear in no repr, no error and no log; no clock is read (`now_ms` comes with the call).
+Invariants: secrets are compared in constant time and appear in no repr, no error and no log; no
+clock is read.
 
 Error codes follow the table of "Validation failures" in the protocol (RSA4a2, RSA4b): codes 40140
 to 40149 make an SDK renew its token and try again, so plain garbage gets 40101 instead.
 
-Refuses to do: native tokens, tokens embedded in a JWT (`x-ably-token`), and revocation of tokens.
-`authenticate_token` is where they will join: a token without dots-and-JSON is refused there.
+Refuses to do: judge tokens (`broker.json_web_tokens`), or find the credentials in a request
+(`api.authentication`); it reads header values only once they are found.
 """
 
 import base64
 import hmac
-from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
-import jwt
 import msgspec
-from jwt.algorithms import HMACAlgorithm
 
-from broker import capability as capabilities
 from broker.capability import Capability
-from broker.errors import BadRequest, NotFound, Unauthorized
+from broker.errors import BadRequest, Unauthorized
 
 AUTHENTICATION_FAILED = 40101
 INVALID_CLIENT_ID = 40012
 KEY_REVOKED = 40131
-TOKEN_EXPIRED = 40142
-INVALID_JWT = 40144
 NOT_PERMITTED = 40160
-UNKNOWN = 40400
+UNKNOWN_KEY = 40400
 
 WILDCARD = "*"
 
-TOKEN_CHARS_MAX = 131_072  # the SDKs refuse longer ones themselves (RSA4f)
-JWT_LIFETIME_MS_MAX = 24 * 60 * 60 * 1000
-CLOCK_SKEW_MS = 5 * 60 * 1000
 _KEY_CHARS_MAX = 1024
-_SECONDS_MAX = 100_000_000_000  # the year 5138
 _URL_SAFE_TO_STANDARD = str.maketrans("-_", "+/")
 
 
@@ -172,10 +162,10 @@ def authenticate_key(keyring: Keyring, text: str, *, client_id: str | None = Non
     given = parse_key(text)
     if not keyring.app_exists(given.app_id):
         raise Unauthorized("no such app", AUTHENTICATION_FAILED)
-    key = _known_key(keyring, given.app_id, given.key_id)
+    key = known_key(keyring, given.app_id, given.key_id)
     if not _same(given.secret, key.secret):
         raise Unauthorized("wrong API key secret", AUTHENTICATION_FAILED)
-    _refuse_revoked(key)
+    refuse_revoked(key)
     return Principal(
         app_id=key.app_id,
         key_name=key.name,
@@ -184,29 +174,18 @@ def authenticate_key(keyring: Keyring, text: str, *, client_id: str | None = Non
     )
 
 
-def authenticate_token(keyring: Keyring, token: str, *, now_ms: int) -> Principal:
-    """Check a token string, as `read_bearer` or a query gave it; today that is a JWT.
+def known_key(keyring: Keyring, app_id: str, key_id: str) -> Key:
+    """A key of an app that exists. Raises Unauthorized 40400 if the app has none of that id."""
+    key = keyring.key(app_id, key_id)
+    if key is None:
+        raise Unauthorized("the app has no such key", UNKNOWN_KEY)
+    return key
 
-    Raises Unauthorized: 40101 not a token we know or a bad signature; 40400 the app has no such
-    key; 40131 key revoked; 40144 malformed claims; 40142 expired; 40160 no capability left.
-    NotFound 40400 if the token names an app that does not exist.
-    """
-    header = _jwt_header(token)
-    app_id, key_id = _key_name(header)
-    if not keyring.app_exists(app_id):
-        raise NotFound("the token names an app that does not exist", UNKNOWN)
-    key = _known_key(keyring, app_id, key_id)
-    claims = _verified_claims(token, key)
-    _refuse_revoked(key)
-    expires_ms = _expiry(claims, now_ms)
-    return Principal(
-        app_id=app_id,
-        key_name=key.name,
-        capability=_token_capability(claims, key),
-        client_id=_token_client_id(claims),
-        kind="jwt",
-        expires_ms=expires_ms,
-    )
+
+def refuse_revoked(key: Key) -> None:
+    """Raises Unauthorized 40131. Call it once the caller has proved that it holds the secret."""
+    if key.revoked:
+        raise Unauthorized("the API key has been revoked", KEY_REVOKED)
 
 
 def read_bearer(value: str) -> str:
@@ -231,21 +210,6 @@ def read_client_id(value: str) -> str:
     return check_client_id(decoded)
 
 
-# -- keys -----------------------------------------------------------------------------------------
-
-
-def _known_key(keyring: Keyring, app_id: str, key_id: str) -> Key:
-    key = keyring.key(app_id, key_id)
-    if key is None:
-        raise Unauthorized("the app has no such key", UNKNOWN)
-    return key
-
-
-def _refuse_revoked(key: Key) -> None:
-    if key.revoked:
-        raise Unauthorized("the API key has been revoked", KEY_REVOKED)
-
-
 def _same(given: str, ours: str) -> bool:
     # As bytes: compare_digest refuses non-ASCII strings. surrogatepass: hostile input may hold any.
     return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), ours.encode())
@@ -258,135 +222,3 @@ def _base64_text(value: str) -> str | None:
         return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True).decode()
     except ValueError:  # binascii.Error and UnicodeDecodeError are ValueErrors
         return None
-
-
-# -- JWTs -----------------------------------------------------------------------------------------
-
-
-class _SecretOfAnyLength(HMACAlgorithm):
-    """HMAC without PyJWT's warning on short secrets.
-
-    Secrets are chosen when a key is made, and the operator is told there; a warning per request
-    would help nobody.
-    """
-
-    def check_key_length(self, key: bytes) -> None:
-        return None
-
-
-_HASHES = {
-    "HS256": HMACAlgorithm.SHA256,
-    "HS384": HMACAlgorithm.SHA384,
-    "HS512": HMACAlgorithm.SHA512,
-}
-_ALGORITHMS = tuple(_HASHES)
-
-
-def _signatures() -> jwt.PyJWS:
-    """A verifier of exactly our algorithms. PyJWS, not PyJWT: that one reads the clock."""
-    verifier = jwt.PyJWS(algorithms=[])
-    for name, function in _HASHES.items():
-        verifier.register_algorithm(name, _SecretOfAnyLength(function))
-    return verifier
-
-
-_JWS = _signatures()
-
-
-def _jwt_header(token: str) -> Mapping[str, Any]:
-    """The unverified JOSE header of something that is shaped like a JWT."""
-    if len(token) > TOKEN_CHARS_MAX:
-        raise _unrecognised()
-    try:
-        header = _JWS.get_unverified_header(token)
-    except (jwt.DecodeError, ValueError, RecursionError):
-        raise _unrecognised() from None
-    except jwt.PyJWTError as error:
-        raise _malformed("header", str(error)) from None
-    _refuse_embedded(header)
-    if header.get("alg") not in _ALGORITHMS:
-        raise _malformed("header alg", f"must be one of {', '.join(_ALGORITHMS)}")
-    return header
-
-
-def _key_name(header: Mapping[str, Any]) -> tuple[str, str]:
-    """(app id, key id) from the header's kid."""
-    app_id, _, key_id = str(header.get("kid", "")).partition(".")
-    if not app_id or not key_id or not (app_id + key_id).isascii():
-        raise _malformed("header kid", "must be appId.keyId")
-    return app_id, key_id
-
-
-def _verified_claims(token: str, key: Key) -> Mapping[str, Any]:
-    try:
-        payload = _JWS.decode(token, key.secret, algorithms=list(_ALGORITHMS))
-    except (jwt.PyJWTError, ValueError, RecursionError):
-        raise Unauthorized("the token's signature is wrong", AUTHENTICATION_FAILED) from None
-    try:
-        claims = msgspec.json.decode(payload)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise _malformed("payload", "must be JSON") from None
-    if not isinstance(claims, dict):
-        raise _malformed("payload", "must be a JSON object")
-    _refuse_embedded(claims)
-    return claims
-
-
-def _refuse_embedded(fields: Mapping[str, Any]) -> None:
-    """The seam for embedded tokens: with native tokens, this becomes "use that one instead"."""
-    if "x-ably-token" in fields:
-        raise Unauthorized(
-            "tokens embedded in a JWT (x-ably-token) are not supported", AUTHENTICATION_FAILED
-        )
-
-
-def _expiry(claims: Mapping[str, Any], now_ms: int) -> int:
-    """When the token expires, in ms. Raises 40142 if it has, 40144 if its times are not usable."""
-    issued_ms, expires_ms = _time_ms(claims, "iat"), _time_ms(claims, "exp")
-    if expires_ms - issued_ms > JWT_LIFETIME_MS_MAX:
-        raise _malformed("claim exp", "must be at most 24 hours after iat")
-    # Without this an iat in the far future would carry the 24 hours there with it.
-    if expires_ms > now_ms + JWT_LIFETIME_MS_MAX + CLOCK_SKEW_MS:
-        raise _malformed("claim iat", "is in the future")
-    if "nbf" in claims and _time_ms(claims, "nbf") > now_ms + CLOCK_SKEW_MS:
-        raise _malformed("claim nbf", "is in the future")
-    if expires_ms <= now_ms:
-        raise Unauthorized("the token has expired", TOKEN_EXPIRED)
-    return expires_ms
-
-
-def _time_ms(claims: Mapping[str, Any], name: str) -> int:
-    seconds = claims.get(name)
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise _malformed(f"claim {name}", "must be a number of seconds since the epoch")
-    if not 0 <= seconds <= _SECONDS_MAX:  # a millisecond value lands here and is told the unit
-        raise _malformed(f"claim {name}", "is out of range: it counts seconds")
-    return int(seconds * 1000)
-
-
-def _token_capability(claims: Mapping[str, Any], key: Key) -> Capability:
-    claim = claims.get("x-ably-capability")
-    if claim is None:
-        return key.capability
-    try:
-        granted = capabilities.intersect(capabilities.parse(claim), key.capability)
-    except BadRequest as error:
-        raise _malformed("claim x-ably-capability", error.message) from None
-    if not granted:
-        raise Unauthorized("the key permits nothing that the token asks for", NOT_PERMITTED)
-    return granted
-
-
-def _token_client_id(claims: Mapping[str, Any]) -> str | None:
-    client_id = claims.get("x-ably-clientId")
-    if client_id is not None and not (isinstance(client_id, str) and client_id):
-        raise _malformed("claim x-ably-clientId", "must be a non-empty string")
-    return client_id
-
-
-def _malformed(part: str, reason: str) -> Unauthorized:
-    return Unauthorized(f"invalid JWT: {part} {reason}", INVALID_JWT)
-
-
-def _unrecognised() -> Unauthorized:
-    return Unauthorized("the token is not one we know", AUTHENTICATION_FAILED)

@@ -6,19 +6,20 @@ transaction.
 
 Invariants: `validate` returns messages that are complete and storable as they are, or raises and
 nothing has happened; what it returns differs from what it was given only by the implied client id
-and by payloads brought to their stored form. Extras come out as they went in (RSL6a2).
+and by payloads brought to their stored form.
 
-Refuses to do: parse wire formats (`broker.wire`), assign ids or serials, or look up connections: a
-`connectionKey` is refused until connections exist (`_on_behalf` is the seam).
+Refuses to do: judge extras (`broker.extras`), parse wire formats (`broker.wire`), assign ids or
+serials, or look up connections: a `connectionKey` is refused until connections exist (`_on_behalf`
+is the seam).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
 from broker.credentials import Principal
 from broker.errors import BadRequest, Unauthorized
+from broker.extras import INVALID_EXTRAS, check_extras, is_ephemeral
 from broker.message import INVALID_DATA, Message, encode_payload, json_text
 
 INVALID_CONNECTION_KEY = 40006
@@ -27,7 +28,6 @@ INVALID_CLIENT_ID = 40012
 INVALID_NAME = 40016
 INVALID_PUBLISH = 40030
 INVALID_ID = 40031
-INVALID_EXTRAS = 40032
 TOO_MANY_MESSAGES = 40034
 UNIDENTIFIED = 40161
 
@@ -75,24 +75,6 @@ def validate(
     # Before client ids are implied: a publisher that measured its messages must agree with us.
     _check_size(checked, limits)
     return tuple(_identified(message, principal, identified) for message in checked)
-
-
-def idempotency_key(messages: Sequence[Message]) -> str | None:
-    """The id under which a repeat of this request is recognised (RSL1k); None if it has none.
-
-    A single message's whole id, else the base that `<base>:<index>` ids share. Call it with
-    messages that passed `validate`.
-    """
-    first = messages[0].id
-    return first if first is None or len(messages) == 1 else first.rpartition(":")[0]
-
-
-def is_ephemeral(message: Message) -> bool:
-    """Whether the publisher asked for a message that is not kept."""
-    return bool(message.extras and message.extras.get("ephemeral"))
-
-
-# -- the request as a whole -----------------------------------------------------------------------
 
 
 def _check_count(messages: Sequence[Message], limits: PublishLimits) -> None:
@@ -149,8 +131,6 @@ def _utf8_bytes(text: str | None) -> int:
     return 0 if text is None else len(text) if text.isascii() else len(text.encode())
 
 
-# -- one message ----------------------------------------------------------------------------------
-
 # Text fields: our name, error code, and the limit on their characters where the size formula has
 # none (a client id is bounded by the size of the whole).
 _TEXT_FIELDS = (
@@ -172,7 +152,7 @@ def _checked(
         message = msgspec.structs.replace(message, data=data, encoding=encoding)
     _check_texts(message, limits)
     if message.extras is not None:
-        _check_extras(message.extras, principal, channel)
+        check_extras(message.extras, principal, channel)
     return message
 
 
@@ -212,46 +192,3 @@ def _identified(message: Message, principal: Principal, identified: bool) -> Mes
     if client_id == message.client_id:
         return message
     return msgspec.structs.replace(message, client_id=client_id)
-
-
-# -- extras ---------------------------------------------------------------------------------------
-
-# `delta` is missing on purpose: the broker sets it, and one from a client would make subscribers
-# patch a payload we never had.
-_EXTRAS = frozenset({"push", "headers", "ref", "ephemeral", "privileged", "ai"})
-
-
-def _check_extras(extras: Mapping[str, Any], principal: Principal, channel: str) -> None:
-    if not isinstance(extras, Mapping):
-        raise _bad_extras("must be an object")
-    for key in extras:
-        if key not in _EXTRAS:
-            raise _bad_extras(f"has an unknown key {str(key)[:64]!r}")
-    if not isinstance(extras.get("ephemeral"), bool | None):
-        raise _bad_extras("ephemeral must be true or false")
-    if extras.get("headers") is not None:
-        _check_headers(extras["headers"])
-    if extras.get("privileged") is not None:
-        principal.require("privileged-headers", channel)
-    _check_encodable(extras)
-
-
-def _check_headers(headers: object) -> None:
-    if not isinstance(headers, Mapping):
-        raise _bad_extras("headers must be an object")
-    for name, value in headers.items():
-        if not isinstance(name, str) or not isinstance(value, str | int | float | None):
-            raise _bad_extras("headers must be a flat map of strings to scalars")
-
-
-def _check_encodable(extras: Mapping[str, Any]) -> None:
-    """Extras must leave as they came in either format: JSON has no bytes, MessagePack no 2**64."""
-    json_text(extras, "extras", INVALID_EXTRAS)
-    try:
-        msgspec.msgpack.encode(extras)
-    except (OverflowError, TypeError, UnicodeError):
-        raise _bad_extras("holds a value that MessagePack cannot represent") from None
-
-
-def _bad_extras(reason: str) -> BadRequest:
-    return BadRequest(f"extras {reason}", INVALID_EXTRAS)

@@ -1,14 +1,7 @@
 """Messages between their wire form and ours: a decoded map in, a map to encode out.
 
 The same map shape serves JSON and MessagePack; they differ in one thing only, binary. JSON carries
-bytes as base64 text and says so at the end of `encoding`; MessagePack carries them as they are.
-
-Canonical stored form: bytes are bytes. A string whose encoding ends in `base64` is decoded when it
-arrives and that component dropped, provided that encoding it again would give the same characters;
-so both kinds of client get their own form, and a JSON client gets back exactly what was sent.
-Base64 that decodes but is written differently (unpadded, URL-safe, wrapped) stays a string with its
-encoding, is returned to JSON clients untouched, and is decoded for MessagePack clients as it
-leaves. Every other encoding is opaque, whatever it says (RSL4, RSL6).
+bytes as base64 text, MessagePack as they are (`broker.payload_encoding`).
 
 Inbound is tolerant: null means absent, unknown fields are ignored. Outbound is strict: no null, and
 nothing absent is named.
@@ -16,13 +9,12 @@ nothing absent is named.
 Refuses to do: judge content (`broker.publish`), or read bytes (`api.codec`).
 """
 
-import base64
-import binascii
 from collections.abc import Mapping
 from typing import Any
 
 from broker.errors import BadRequest
-from broker.message import INVALID_DATA, Message, StoredMessage, encode_payload
+from broker.message import INVALID_DATA, Message, StoredMessage
+from broker.payload_encoding import binary_payload, stored_payload, text_payload
 
 UNDECODABLE_BODY = 40001
 INVALID_CONNECTION_KEY = 40006
@@ -43,8 +35,6 @@ _TEXT_FIELDS = (
     ("clientId", "client_id", INVALID_CLIENT_ID),
     ("connectionKey", "connection_key", INVALID_CONNECTION_KEY),
 )
-
-_URL_SAFE_TO_STANDARD = str.maketrans("-_", "+/", " \t\r\n")
 
 
 def read_messages(body: object) -> tuple[Message, ...]:
@@ -71,7 +61,7 @@ def from_wire(fields: object) -> Message:
         raise BadRequest("a message must be an object", UNDECODABLE_BODY)
     if fields.get("serial") is not None and fields.get("action") in _MUTATIONS:
         raise BadRequest("mutable messages are not enabled on this channel", MUTATION_NOT_ENABLED)
-    data, encoding = _stored_payload(fields.get("data"), _text(fields, "encoding", INVALID_DATA))
+    data, encoding = stored_payload(fields.get("data"), _text(fields, "encoding", INVALID_DATA))
     texts = {ours: _text(fields, name, code) for name, ours, code in _TEXT_FIELDS}
     return Message(data=data, encoding=encoding, extras=_extras(fields), **texts)
 
@@ -81,7 +71,8 @@ def to_wire(message: StoredMessage, *, binary: bool) -> dict[str, Any]:
 
     binary: for MessagePack, where bytes stay bytes; else for JSON, where they become base64.
     """
-    data, encoding = (_binary_payload if binary else _text_payload)(message)
+    leaving = binary_payload if binary else text_payload
+    data, encoding = leaving(message.data, message.encoding)
     fields = {
         "id": message.id,
         "name": message.name,
@@ -96,9 +87,6 @@ def to_wire(message: StoredMessage, *, binary: bool) -> dict[str, Any]:
         "version": {"serial": message.serial, "timestamp": message.timestamp},
     }
     return {name: value for name, value in fields.items() if value is not None}
-
-
-# -- reading --------------------------------------------------------------------------------------
 
 
 def _read_one(index: int, item: object) -> Message:
@@ -120,59 +108,3 @@ def _extras(fields: Mapping[str, Any]) -> dict[str, Any] | None:
     if extras is not None and not isinstance(extras, dict):
         raise BadRequest(f"extras must be an object, not {type(extras).__name__}", INVALID_EXTRAS)
     return extras
-
-
-def _stored_payload(data: object, encoding: str | None) -> tuple[str | bytes | None, str | None]:
-    """Payload and encoding in the canonical stored form; see the module docstring."""
-    outer, is_base64 = _strip_base64(encoding)
-    if is_base64 and isinstance(data, str):
-        decoded = _lenient_base64(data)
-        if decoded is None:
-            raise BadRequest("data is not the base64 that encoding says it is", INVALID_DATA)
-        return (decoded, outer) if _base64(decoded) == data else (data, encoding)
-    if is_base64 and isinstance(data, Mapping | list | tuple):
-        raise BadRequest("data with a base64 encoding must be a string or binary", INVALID_DATA)
-    return encode_payload(data, encoding)
-
-
-# -- writing --------------------------------------------------------------------------------------
-
-
-def _text_payload(message: StoredMessage) -> tuple[str | None, str | None]:
-    """For JSON: bytes as base64, which their encoding then ends in (RSL4d1)."""
-    if not isinstance(message.data, bytes):
-        return message.data, message.encoding
-    encoding = f"{message.encoding}/base64" if message.encoding else "base64"
-    return _base64(message.data), encoding
-
-
-def _binary_payload(message: StoredMessage) -> tuple[str | bytes | None, str | None]:
-    """For MessagePack: base64 that was kept as it was written is decoded now (RSL4c1)."""
-    outer, is_base64 = _strip_base64(message.encoding)
-    if is_base64 and isinstance(message.data, str):
-        decoded = _lenient_base64(message.data)
-        if decoded is not None:
-            return decoded, outer
-    return message.data, message.encoding
-
-
-# -- base64 ---------------------------------------------------------------------------------------
-
-
-def _strip_base64(encoding: str | None) -> tuple[str | None, bool]:
-    """(what was applied before, whether the last encoding applied is base64) (RSL4b)."""
-    outer, _, last = (encoding or "").rpartition("/")
-    return (outer or None, True) if last == "base64" else (encoding, False)
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def _lenient_base64(text: str) -> bytes | None:
-    """The bytes of base64 in any spelling that SDKs read: wrapped, unpadded, either alphabet."""
-    standard = text.translate(_URL_SAFE_TO_STANDARD).rstrip("=")
-    try:
-        return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return None

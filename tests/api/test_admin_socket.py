@@ -62,9 +62,6 @@ async def exchange(stream: trio.SocketStream, *lines: bytes) -> list[Any]:
 STATUS = b'{"operation": "status"}'
 
 
-# -- the file --------------------------------------------------------------------------------------
-
-
 async def test_it_is_its_owners_alone_and_goes_with_the_broker(tmp_path: Path) -> None:
     async with administered(tmp_path):
         mode = (tmp_path / "admin.sock").stat().st_mode
@@ -98,9 +95,6 @@ async def test_no_broker_no_socket(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no broker is running"):
         async with open_running(tmp_path / "absent"):
             pass
-
-
-# -- asking ----------------------------------------------------------------------------------------
 
 
 async def test_requests_are_answered_in_order(data: Path) -> None:
@@ -141,9 +135,6 @@ async def test_a_tail_that_cannot_begin_says_why(data: Path) -> None:
     async with open_running(data) as session:
         with pytest.raises(BrokerError, match="no app"):
             await anext(session.stream("tail", channel="demo", app="absent"))
-
-
-# -- hostile input ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -205,9 +196,6 @@ async def test_a_bug_is_one_reply_without_details(
     assert "a secret detail" in caplog.text
 
 
-# -- the end ---------------------------------------------------------------------------------------
-
-
 async def test_what_was_asked_is_answered_in_a_shutdown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,9 +238,6 @@ async def test_idle_clients_and_tails_end_with_the_broker(tmp_path: Path) -> Non
             await anext(items)
         with pytest.raises(Unavailable, match="the broker ended"):
             await idle.call("status")
-
-
-# -- who answers -----------------------------------------------------------------------------------
 
 
 async def test_a_session_opens_the_directory_when_no_broker_runs(tmp_path: Path) -> None:

@@ -36,9 +36,6 @@ def refused_msgpack(body: bytes, **options: Any) -> str:
     return caught.value.message
 
 
-# -- JSON -----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("body", "value"),
     [
@@ -147,9 +144,6 @@ def test_the_depth_scan_agrees_with_the_parser(text: str) -> None:
         assert decode_json(text.encode(), depth_max=3) == value
 
 
-# -- MessagePack ----------------------------------------------------------------------------------
-
-
 def test_msgpack_that_is_read() -> None:
     value = {"a": [1, -1, 2**64 - 1, -(2**63), 1.5, "x", b"\xff", True, False, None, {}]}
     assert decode_msgpack(msgpack.packb(value)) == value
@@ -230,8 +224,6 @@ def test_any_bytes_are_read_or_refused_and_nothing_else(body: bytes) -> None:
     with suppress(BadRequest):
         encode_msgpack(decode_msgpack(body))
 
-
-# -- writing --------------------------------------------------------------------------------------
 
 VALUES = st.recursive(
     st.none()

@@ -24,9 +24,6 @@ def listing(capability: Capability) -> dict[str, list[str]]:
     return {resource: list(operations) for resource, operations in capability.grants}
 
 
-# -- parsing --------------------------------------------------------------------------------------
-
-
 def test_text_and_object_are_the_same_and_print_canonically() -> None:
     source = {"b": ["subscribe", "publish", "publish"], "*": ["*"]}
     assert parse(source) == parse(json.dumps(source)) == parse(str(parse(source)))
@@ -88,9 +85,6 @@ def test_malformed_capabilities_are_refused(source: Any) -> None:
     with pytest.raises(BadRequest) as refusal:
         parse(source)
     assert (refusal.value.code, refusal.value.status) == (40000, 400)
-
-
-# -- matching -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -155,8 +149,6 @@ def test_app_wide_operations_need_a_resource_that_names_everything(
 ) -> None:
     assert parse(source).permits_app_wide("stats") is expected
 
-
-# -- intersection ---------------------------------------------------------------------------------
 
 FULL = {"*": ["*"]}
 

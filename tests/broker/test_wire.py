@@ -1,4 +1,7 @@
-"""Wire maps in and out: both formats see their own form of the same stored message."""
+"""Wire maps in and out: both formats see their own form of the same stored message.
+
+Encodings are those of reference 1.7.3; the vectors are the public ones of ably-common.
+"""
 
 import base64
 import json
@@ -39,9 +42,6 @@ def refusal(body: Any) -> BadRequest:
         read_messages(body)
     assert caught.value.status == 400
     return caught.value
-
-
-# -- reading --------------------------------------------------------------------------------------
 
 
 def test_every_field_is_read() -> None:
@@ -135,9 +135,6 @@ def test_extras_are_an_object(extras: Any) -> None:
     assert refusal({"extras": extras}).code == 40032
 
 
-# -- writing --------------------------------------------------------------------------------------
-
-
 def test_a_full_message_on_the_wire() -> None:
     message = StoredMessage(
         id="uniqueid00:0:0",
@@ -182,8 +179,6 @@ def test_empty_name_and_data_are_named() -> None:
     assert leaves({"name": "", "data": b""}, binary=True)["data"] == b""
     assert payload(leaves({"data": b""}, binary=False)) == ("", "base64")
 
-
-# -- encodings (1.7.3) ----------------------------------------------------------------------------
 
 CANONICAL = "3q2+7w=="
 BYTES = bytes.fromhex("deadbeef")
@@ -277,9 +272,6 @@ JSON_VALUES = st.recursive(
 def test_extras_survive_both_formats_deeply_equal(extras: dict[str, Any]) -> None:
     for binary in (True, False):
         assert leaves({"extras": extras}, binary=binary)["extras"] == extras
-
-
-# -- the public vectors (ably-common) -------------------------------------------------------------
 
 
 def vectors(name: str) -> Any:

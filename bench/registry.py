@@ -1,0 +1,55 @@
+"""The benchmarks there are, and how one is run: all that a command line needs to know."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+
+from bench import history, layouts, log, machine, opening, rest
+from bench.scale import Scale
+from bench.tables import Result, Table
+
+Run = Callable[[Path, Scale], Awaitable[list[Table]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """`caveats`: what its numbers do not say, as Markdown."""
+
+    name: str
+    title: str
+    caveats: str
+    run: Run
+
+
+BENCHMARKS = {
+    "log": Benchmark("log", log.TITLE, log.CAVEATS, log.run),
+    "layouts": Benchmark("layouts", layouts.TITLE, layouts.CAVEATS, layouts.run),
+    "rest": Benchmark("rest", rest.TITLE, rest.CAVEATS, rest.run),
+    "history": Benchmark("history", history.TITLE, history.CAVEATS, history.run),
+    "open": Benchmark("open", opening.TITLE, opening.CAVEATS, opening.run),
+}
+
+
+async def measure(benchmark: Benchmark, scale: Scale, work: Path, command: str) -> Result:
+    """Run a benchmark in the empty directory `work`. Raises acknowledged.Wrong when what it
+    measured was not right."""
+    date = datetime.now(UTC).isoformat(sep=" ", timespec="minutes")
+    facts = machine.describe(work)
+    before = machine.sync_speed(work)
+    began = perf_counter()
+    tables = await benchmark.run(work, scale)
+    seconds = perf_counter() - began
+    return Result(
+        name=benchmark.name,
+        title=benchmark.title,
+        command=command,
+        date=date,
+        scale=scale.name,
+        seconds=seconds,
+        machine=facts,
+        disk=[before, machine.sync_speed(work)],
+        tables=tables,
+        caveats=benchmark.caveats,
+    )
