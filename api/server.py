@@ -11,7 +11,6 @@ Owns the process's signals and its exit status. Refuses to print: who starts it 
 ready, and says so.
 """
 
-import gc
 import logging
 import os
 import signal
@@ -31,6 +30,7 @@ from api.config import ConfigError, Configuration, Declarations
 from api.config.catalogue import ProcessSettings
 from api.tls import DevCertificate
 from broker import Broker, BrokerError
+from broker.process import rest_garbage_collector
 
 STOPPED, FAILED = 0, 1
 
@@ -63,16 +63,8 @@ def run(
 
     Raises ConfigError, CertificateError, BrokerError or CannotListen when it cannot start.
     """
-    _rest_the_garbage_collector()
+    rest_garbage_collector()
     return trio.run(_Server(configuration, ready, reload, accept_loss).run)
-
-
-def _rest_the_garbage_collector() -> None:
-    """A message makes some ten objects and none of them is part of a cycle: at the default
-    thresholds the collector takes a fifth of a publish looking (bench/RESULTS.md)."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
 
 
 async def reconcile(opened: Broker, declared: Declarations) -> None:

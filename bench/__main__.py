@@ -13,6 +13,7 @@ from bench import results
 from bench.registry import BENCHMARKS, measure
 from bench.scale import FULL, QUICK, TINY, Scale
 from bench.tables import Result
+from broker.process import rest_garbage_collector
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     scale = QUICK if arguments.quick else TINY if arguments.tiny else FULL
     names = list(BENCHMARKS) if arguments.name == "all" else [arguments.name]
     command = " ".join(["python -m bench", *(sys.argv[1:] if argv is None else argv)])
+    rest_garbage_collector()  # as `tidelog serve` does
     found: list[Result] = []
     for name in names:
         found.append(_run(name, scale, arguments.work, command))

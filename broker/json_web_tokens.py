@@ -1,11 +1,11 @@
 """JSON Web Tokens: what an app's own server signed with a key, checked and made a `Principal`.
 
-Who may learn what decides the order of the checks: that a key is revoked, or a token expired or
-badly made, is told only after the signature proved right.
+Who may learn what decides the order of the checks: that a key is revoked or a token expired is told
+only after the signature proved right. Nothing above this module sees a claim.
 
 Invariants: a principal's capability is within its key's; only the algorithms listed here verify
-anything, whatever a header asks for; no clock is read (`now_ms` comes with the call). The codes
-follow the table that `broker.credentials` names.
+anything, whatever a header asks for; no error holds a secret; no clock is read (`now_ms` comes with
+the call). The codes follow the table that `broker.credentials` names.
 
 Refuses to do: native tokens, tokens embedded in a JWT (`x-ably-token`), and revocation of tokens.
 `authenticate_token` is where they will join: a token without dots-and-JSON is refused there.

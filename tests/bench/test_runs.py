@@ -17,7 +17,7 @@ ROWS = {
     "layouts": [len(TINY.layout_channels) * len(TINY.layout_commits) * 2 * 3],
     "rest": [len(TINY.rest)],
     "history": [len(TINY.history) * 3],
-    "open": [3],
+    "open": [4],
 }
 
 
