@@ -64,8 +64,8 @@ def probe(path: Path, settings: LogSettings, *, thorough: bool = False) -> None:
     """Check a data file in a child process. Raises Damaged or FormatError with what it found."""
     whole = thorough or (path / DATA_FILE).stat().st_size <= settings.check_bytes_max
     command = [sys.executable, "-m", "storage.probe", str(path), "whole" if whole else "ends"]
-    root = str(Path(__file__).parent.parent)
-    environment = {**os.environ, "PYTHONPATH": root}
+    paths = (str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH"))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     child = subprocess.run(  # noqa: S603 - our own module on our own path
         command,
         capture_output=True,

@@ -64,7 +64,7 @@ class LogSettings:
         16 * MIB, "bytes", "check the whole structure at open up to this size, the ends above it"
     )
     switch_interval_us: int = setting(
-        500, "us", "interpreter thread switch interval; 0 leaves it (bench/RESULTS.md)"
+        100, "us", "interpreter thread switch interval; 0 leaves it (bench/RESULTS.md)"
     )
 
     def __post_init__(self) -> None:
