@@ -9,6 +9,7 @@ from bench.measuring import Contender, Sample, in_turn, ratio
 from bench.publishers import Disturbed, bare, tidelog
 from bench.scale import Scale
 from bench.tables import Cell, Table
+from storage import LogSettings
 
 TITLE = "publishing, and the disk has it"
 CAVEATS = """\
@@ -31,7 +32,7 @@ CAVEATS = """\
   of the cores from Redis and redis-benchmark.
 """
 INTERVALS_MS = (5.0, 0.5, 0.1)
-DEFAULT_INTERVAL_MS = 0.5
+DEFAULT_INTERVAL_MS = LogSettings().switch_interval_us / 1_000
 _BARE_BATCH = 100
 _COLUMNS = (
     "contender",
