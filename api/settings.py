@@ -9,8 +9,9 @@ This module reads no file and no environment.
 """
 
 import ipaddress
-from dataclasses import dataclass, field, fields
-from typing import TypeVar
+from dataclasses import dataclass
+
+from broker.settings import check_positive, setting
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -18,65 +19,55 @@ MIB = 1024 * KIB
 PORT_MAX = 65_535
 MAY_BE_ZERO = frozenset({"port", "shutdown_grace_ms", "linger_ms", "storage_failure_linger_ms"})
 
-T = TypeVar("T")
-
-
-def _setting(default: T, unit: str, text: str) -> T:
-    value: T = field(default=default, metadata={"unit": unit, "help": text})
-    return value
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerSettings:
-    host: str = _setting("127.0.0.1", "host name or address", "interface to listen on")
-    port: int = _setting(8080, "TCP port", "port to listen on; 0 lets the system choose")
-    backlog: int = _setting(1024, "connections", "connections the system queues before we accept")
+    host: str = setting("127.0.0.1", "host name or address", "interface to listen on")
+    port: int = setting(8080, "TCP port", "port to listen on; 0 lets the system choose")
+    backlog: int = setting(1024, "connections", "connections the system queues before we accept")
 
-    url_bytes_max: int = _setting(8 * KIB, "bytes", "longest request target; beyond it 414")
-    header_bytes_max: int = _setting(16 * KIB, "bytes", "all header lines together; beyond it 431")
-    body_bytes_max: int = _setting(2 * MIB, "bytes", "longest request body; beyond it 413")
-    json_depth_max: int = _setting(64, "levels", "deepest nesting of a JSON body")
-    msgpack_depth_max: int = _setting(64, "levels", "deepest nesting of a MessagePack body")
+    url_bytes_max: int = setting(8 * KIB, "bytes", "longest request target; beyond it 414")
+    header_bytes_max: int = setting(16 * KIB, "bytes", "all header lines together; beyond it 431")
+    body_bytes_max: int = setting(2 * MIB, "bytes", "longest request body; beyond it 413")
+    json_depth_max: int = setting(64, "levels", "deepest nesting of a JSON body")
+    msgpack_depth_max: int = setting(64, "levels", "deepest nesting of a MessagePack body")
 
-    tls_handshake_timeout_ms: int = _setting(10_000, "ms", "time for the whole TLS handshake")
-    header_timeout_ms: int = _setting(10_000, "ms", "time for the first request head; then 408")
-    body_timeout_ms: int = _setting(30_000, "ms", "time for a whole request body; then 408")
-    write_timeout_ms: int = _setting(
+    tls_handshake_timeout_ms: int = setting(10_000, "ms", "time for the whole TLS handshake")
+    header_timeout_ms: int = setting(10_000, "ms", "time for the first request head; then 408")
+    body_timeout_ms: int = setting(30_000, "ms", "time for a whole request body; then 408")
+    write_timeout_ms: int = setting(
         30_000, "ms", "time a client may take to accept 64 KiB of reply"
     )
-    idle_timeout_ms: int = _setting(
+    idle_timeout_ms: int = setting(
         75_000, "ms", "time from one reply to the complete head of the next request"
     )
-    linger_ms: int = _setting(
+    linger_ms: int = setting(
         2_000, "ms", "time we go on reading a body that we refused, so that the client sees why"
     )
-    shutdown_grace_ms: int = _setting(
+    shutdown_grace_ms: int = setting(
         10_000, "ms", "time that requests already accepted have to finish on shutdown"
     )
 
-    connections_max: int = _setting(10_000, "connections", "open connections altogether")
-    connections_per_address_max: int = _setting(
+    connections_max: int = setting(10_000, "connections", "open connections altogether")
+    connections_per_address_max: int = setting(
         1_000, "connections", "open connections of one IPv4 address or IPv6 /64"
     )
-    unauthenticated_connections_max: int = _setting(
+    unauthenticated_connections_max: int = setting(
         2_000, "connections", "open connections that have shown no valid credentials yet"
     )
-    h2_streams_max: int = _setting(100, "requests", "requests under way on one HTTP/2 connection")
-    trusted_proxies: tuple[str, ...] = _setting(
+    h2_streams_max: int = setting(100, "requests", "requests under way on one HTTP/2 connection")
+    trusted_proxies: tuple[str, ...] = setting(
         (), "CIDR networks", "proxies whose forwarding headers count; no limit per address for them"
     )
-    file_descriptors_min: int = _setting(
+    file_descriptors_min: int = setting(
         1_024, "descriptors", "refuse to start when the system grants fewer"
     )
-    storage_failure_linger_ms: int = _setting(
+    storage_failure_linger_ms: int = setting(
         10_000, "ms", "time that reads go on after writing has failed for good; then the exit"
     )
 
     def __post_init__(self) -> None:
-        for name in (item.name for item in fields(self)):
-            value = getattr(self, name)
-            if isinstance(value, int) and value < (0 if name in MAY_BE_ZERO else 1):
-                raise ValueError(f"{name} is too small: {value}")
+        check_positive(self, MAY_BE_ZERO)
         if self.port > PORT_MAX:
             raise ValueError(f"port is at most {PORT_MAX}, not {self.port}")
         for network in self.trusted_proxies:

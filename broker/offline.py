@@ -6,7 +6,7 @@ themselves and raise Unavailable while a broker has it open.
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import trio
@@ -17,14 +17,8 @@ from broker.storage_errors import mapped
 from storage import LogSettings, StorageError, copies, open_log, transfer
 from storage.copies import Manifest
 from storage.engine import DATA_FILE, Engine
+from storage.soundness import Progress, silent
 from storage.verify import verify as verify_log
-
-Progress = Callable[[str, int, int], None]
-"""(what, done, of how many)"""
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """No progress wanted."""
 
 
 def holds_log(path: Path) -> bool:
@@ -32,7 +26,7 @@ def holds_log(path: Path) -> bool:
     return (path / DATA_FILE).exists()
 
 
-def verify(path: Path, settings: LogSettings, progress: Progress = _silent) -> list[str]:
+def verify(path: Path, settings: LogSettings, progress: Progress = silent) -> list[str]:
     """What is not intact, a line each; empty when everything is (see storage.verify)."""
     with mapped():
         return verify_log(path, broker_domain(), settings, progress)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from storage import LogSettings, setting
 from storage.settings import check_positive
 
+__all__ = ["BrokerSettings", "check_positive", "setting"]
+
 HOUR_MS = 3_600_000
 FOREVER = 0
 _MAY_BE_ZERO = frozenset(

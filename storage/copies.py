@@ -22,7 +22,6 @@ from storage.upgrade import FORMAT
 
 MANIFEST = "manifest.json"
 LOCK_FILE = "lock.mdb"
-_LAST_KEY = b"\xff" * 600
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -38,7 +37,7 @@ def fingerprint(reader: Reader) -> str:
     """A hash over every record, snapshot and projection row: equal logs, equal hash."""
     digest = blake2b(digest_size=16)
     for table in ("log", "index", "snapshots", reader.rows_table):
-        for key, value in reader.walk(table, b"", _LAST_KEY):
+        for key, value in reader.walk(table):
             digest.update(len(key).to_bytes(2, "big") + key + len(value).to_bytes(4, "big") + value)
         digest.update(b"\0\0")
     return digest.hexdigest()

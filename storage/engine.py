@@ -34,6 +34,7 @@ _TABLES = ("log", "index", "snapshots", "meta", *ROWS)
 EngineError = lmdb.Error
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_ROOM_BYTES = 1 << 20
+_PAST_KEYS = b"\xff" * 511  # as long as an LMDB key can be
 
 
 class Reader:
@@ -48,9 +49,9 @@ class Reader:
         return cast("bytes | None", self.txn.get(key, db=self._engine.handle(table)))
 
     def walk(
-        self, table: str, start: bytes, stop: bytes, reverse: bool = False
+        self, table: str, start: bytes = b"", stop: bytes = _PAST_KEYS, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
-        """Entries with start <= key < stop, in key order or against it."""
+        """Entries with start <= key < stop (default: all), in key order or against it."""
         with self.txn.cursor(self._engine.handle(table)) as cursor:
             if reverse:
                 found = cursor.prev() if cursor.set_range(stop) else cursor.last()

@@ -104,6 +104,3 @@ class Domain:
             kind: tuple(p for p in self.projections if kind in p.kinds) for kind in sorted(kinds)
         }
         object.__setattr__(self, "by_kind", folds)
-
-    def named(self, name: str) -> Projection:
-        return next(p for p in self.projections if p.name == name)

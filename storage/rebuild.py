@@ -16,9 +16,6 @@ from storage.snapshot import decode_snapshot
 from storage.stage import Stage
 from storage.writer import Step
 
-_LAST_KEY = b"\xff" * 32
-
-
 ROWS_VERSION = b"version"
 """The meta row that says which version of the domain wrote the projections."""
 
@@ -39,7 +36,7 @@ class Refold:
         return self._records(source, stage, limit)
 
     def _snapshots(self, source: Reader, stage: Stage, limit: int, after: bytes) -> bool:
-        for number, (key, sealed) in enumerate(source.walk("snapshots", after, _LAST_KEY)):
+        for number, (key, sealed) in enumerate(source.walk("snapshots", after)):
             if number == limit:
                 return True
             for row, value in decode_snapshot(key, sealed).rows.items():

@@ -5,7 +5,7 @@ command is through: so one command that fails leaves no trace, and a whole batch
 one sorted write. A value of None in an overlay is a deletion.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 
 from storage.engine import Reader, Writer
@@ -152,6 +152,3 @@ class AllRows:
     def scan(self, table: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         for key, value in self._rows.scan(self._prefixes[table] + prefix):
             yield key[1:], value
-
-
-TableOf = Callable[[Projection], ProjectionTable]

@@ -18,7 +18,6 @@ from storage.snapshot import decode_snapshot, read_snapshot
 
 Progress = Callable[[str, int, int], None]
 """(what, done, of how many)"""
-LAST_KEY = b"\xff" * 600
 _KEY_BYTES = {"log": 8, "index": 25, "snapshots": 17}
 
 
@@ -37,7 +36,7 @@ def unsound(reader: Reader, progress: Progress = silent) -> Iterator[str]:
 
 def _misplaced(reader: Reader, table: str) -> Iterator[str]:
     """Every key must be found by looking it up, not only by walking past it."""
-    for key, _ in reader.walk(table, b"", LAST_KEY):
+    for key, _ in reader.walk(table):
         if reader.get(table, key) is None:
             yield f"{table}: key {key.hex()} is there but cannot be found"
         if len(key) != _KEY_BYTES.get(table, len(key)):
@@ -45,7 +44,7 @@ def _misplaced(reader: Reader, table: str) -> Iterator[str]:
 
 
 def _mismatched(reader: Reader, table: str) -> Iterator[str]:
-    for key, sealed in reader.walk(table, b"", LAST_KEY):
+    for key, sealed in reader.walk(table):
         try:
             open_row(key, sealed)
         except Damaged as error:
@@ -53,7 +52,7 @@ def _mismatched(reader: Reader, table: str) -> Iterator[str]:
 
 
 def _broken_chains(reader: Reader, progress: Progress) -> Iterator[str]:
-    for key, sealed in reader.walk("snapshots", b"", LAST_KEY):
+    for key, sealed in reader.walk("snapshots"):
         try:
             decode_snapshot(key, sealed)
         except Damaged as error:

@@ -31,14 +31,13 @@ _UNREADABLE = (
     RecursionError,
     StorageError,
 )
-_LAST_KEY = b"\xff" * 600
 
 
 def export_lines(reader: Reader) -> Iterator[str]:
     """The whole log, a line each."""
-    for key, sealed in reader.walk("snapshots", b"", _LAST_KEY):
+    for key, sealed in reader.walk("snapshots"):
         yield json.dumps(_snapshot_line(decode_snapshot(key, sealed)), ensure_ascii=False)
-    for key, value in reader.walk("log", b"", _LAST_KEY):
+    for key, value in reader.walk("log"):
         record = unpack(int.from_bytes(key, "big"), value, msgpack.unpackb)
         yield json.dumps(_record_line(record), ensure_ascii=False)
 

@@ -18,7 +18,7 @@ from storage.projection import Domain
 from storage.rebuild import ROWS_VERSION, Refold
 from storage.settings import LogSettings
 from storage.sidefile import read_note
-from storage.soundness import LAST_KEY, Progress, unsound
+from storage.soundness import Progress, unsound
 from storage.stage import Stage
 
 _PIECE = 2_000
@@ -104,8 +104,8 @@ def _refold(reader: Reader, scratch: Engine, domain: Domain, progress: Progress)
 
 def _compare(live: Reader, rebuilt: Reader, domain: Domain) -> Iterator[str]:
     names = {projection.prefix: projection.name for projection in domain.projections}
-    ours = live.walk(live.rows_table, b"", LAST_KEY)
-    theirs = rebuilt.walk(rebuilt.rows_table, b"", LAST_KEY)
+    ours = live.walk(live.rows_table)
+    theirs = rebuilt.walk(rebuilt.rows_table)
     mine, other = next(ours, None), next(theirs, None)
     while mine or other:
         if mine == other:
