@@ -18,6 +18,7 @@ from storage.reading import Page, Span
 from storage.record import Record, Stream
 from storage.retention import Cut, Retention
 from storage.settings import LogSettings, setting
+from storage.view import View
 
 __all__ = [
     "ClockBehind",
@@ -45,6 +46,7 @@ __all__ = [
     "StorageError",
     "Stream",
     "Table",
+    "View",
     "open_log",
     "setting",
 ]

@@ -10,7 +10,15 @@ thread pool and are bounded in records and bytes. A cancelled `submit` leaves th
 the command may or may not be on disk.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,19 +32,20 @@ from storage.feed import Feed
 from storage.opening import Opened, open_engine, position_of
 from storage.projection import Domain, Outcome
 from storage.queue import Done, Job, Result
-from storage.reading import EVERYTHING, Page, Span, read_after, read_page
+from storage.reading import EVERYTHING, Page, Span, read_after, read_merged, read_page
 from storage.rebuild import ROWS_VERSION, adopt, rebuild
 from storage.record import Record, Stream
 from storage.retention import Cut, Policy, due, redact_stream, trim
-from storage.rows import AllRows, StoredRows
 from storage.serial import HybridClock
 from storage.settings import LogSettings
 from storage.sidefile import SideFile
 from storage.transfer import import_lines
+from storage.view import View
 from storage.writer import Commit, LogWriter, Maintenance, Step
 
 T = TypeVar("T")
 COMMAND_COST_BYTES = 256
+READ_BYTES = 128 * 1024
 SWEEP_STREAMS = 500
 REBUILD_RECORDS = 2_000
 IMPORT_LINES = 1_000
@@ -137,22 +146,29 @@ class Log:
 
         return await self.in_thread(page)
 
-    async def query(self, ask: Callable[[AllRows], T]) -> T:
+    async def read_merged(
+        self, spans: Mapping[Stream, Span], *, limit: int, size: int = READ_BYTES
+    ) -> Page:
+        """A page of several streams in one serial order, oldest first. `size`: its bytes, about."""
+
+        def page(reader: Reader) -> Page:
+            return read_merged(reader, spans, limit, size, self.domain.decode, self.settings)
+
+        return await self.in_thread(page)
+
+    async def query(self, ask: Callable[[View], T]) -> T:
         """Ask the projections, in one read transaction on a thread."""
 
         def answer(reader: Reader) -> T:
-            return ask(self._rows(reader))
+            return ask(View(reader, self.domain.projections))
 
         return await self.in_thread(answer)
 
     @contextmanager
-    def view(self) -> Iterator[AllRows]:
+    def view(self) -> Iterator[View]:
         """The projections, for a few point reads on this thread (about a microsecond each)."""
         with self.engine.read() as reader:
-            yield self._rows(reader)
-
-    def _rows(self, reader: Reader) -> AllRows:
-        return AllRows(StoredRows(reader, reader.rows_table), self.domain.projections)
+            yield View(reader, self.domain.projections)
 
     async def in_thread(self, work: Callable[[Reader], T]) -> T:
         """Run `work` with a read transaction on the pool; it must be bounded."""
@@ -163,7 +179,7 @@ class Log:
 
         return await trio.to_thread.run_sync(run, limiter=self._threads)
 
-    async def tail(self, position: int) -> AsyncIterator[list[Record]]:
+    async def tail(self, position: int) -> AsyncGenerator[list[Record], None]:
         """Everything committed behind `position`, in order, for ever: first from disk, then live.
         Ends when the log is closed; raises LogFailed when writing has failed."""
         while not self._closed:
@@ -223,7 +239,9 @@ class Log:
     def _due(
         self, policy: Policy, now_ms: int, after: bytes, reader: Reader
     ) -> tuple[list[Cut], bytes]:
-        return due(reader, self._rows(reader), policy, now_ms, after, SWEEP_STREAMS)
+        return due(
+            reader, View(reader, self.domain.projections), policy, now_ms, after, SWEEP_STREAMS
+        )
 
     async def redact(self, stream: Stream, last: int, matches: Callable[[Any], bool]) -> None:
         """Take the bodies of matching events up to serial `last` out of a stream, for good."""

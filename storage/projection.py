@@ -28,7 +28,10 @@ class Rows(Protocol):
 
     def get(self, table: str, key: bytes) -> bytes | None: ...
 
-    def scan(self, table: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]: ...
+    def scan(
+        self, table: str, prefix: bytes = b"", after: bytes = b""
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Rows whose keys start with `prefix` and lie behind `after`, in key order."""
 
 
 class Table(Protocol):

@@ -27,6 +27,7 @@ from storage.errors import Damaged, FormatError
 RECORD_VERSION = 1
 REDACTED = 1
 HASH_BYTES = 16
+SERIAL_BYTES = 8
 GENESIS = bytes(HASH_BYTES)
 _PREFIX = struct.Struct(">BBI")
 _REST = struct.Struct(">16sQQ")
@@ -85,7 +86,7 @@ def stream_key(stream: Stream) -> bytes:
 
 
 def serial_key(serial: int) -> bytes:
-    return serial.to_bytes(8, "big")
+    return serial.to_bytes(SERIAL_BYTES, "big")
 
 
 def pack(stream: Stream, serial: int, previous: Link, body: bytes) -> tuple[bytes, Link]:

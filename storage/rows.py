@@ -33,8 +33,9 @@ class StoredRows:
         sealed = self._reader.get(self._table, key)
         return None if sealed is None else open_row(key, sealed)
 
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        for key, sealed in self._reader.walk(self._table, prefix, _after_prefix(prefix)):
+    def scan(self, prefix: bytes, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        start = max(prefix, after + b"\0")
+        for key, sealed in self._reader.walk(self._table, start, _after_prefix(prefix)):
             yield key, open_row(key, sealed)
 
 
@@ -87,10 +88,10 @@ class Overlay:
             raise ValueError(f"a row key of {len(key)} bytes: {KEY_BYTES_MAX} are possible")
         self._command[key] = value
 
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        rows: Pending = dict(self._stored.scan(prefix)) if self._stored else {}
+    def scan(self, prefix: bytes, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        rows: Pending = dict(self._stored.scan(prefix, after)) if self._stored else {}
         changes = chain(self.accepted.items(), self._command.items())
-        rows.update((key, value) for key, value in changes if key.startswith(prefix))
+        rows.update((k, value) for k, value in changes if k.startswith(prefix) and k > after)
         for key in sorted(rows):
             value = rows[key]
             if value is not None:
@@ -149,6 +150,9 @@ class AllRows:
     def get(self, table: str, key: bytes) -> bytes | None:
         return self._rows.get(self._prefixes[table] + key)
 
-    def scan(self, table: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        for key, value in self._rows.scan(self._prefixes[table] + prefix):
+    def scan(
+        self, table: str, prefix: bytes = b"", after: bytes = b""
+    ) -> Iterator[tuple[bytes, bytes]]:
+        space = self._prefixes[table]
+        for key, value in self._rows.scan(space + prefix, space + after):
             yield key[1:], value
