@@ -14,7 +14,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api.replies import error_reply
-from api.rest import messages, service
+from api.rest import apps, channels, messages, presence, service, tokens
 from api.settings import ServerSettings
 from broker import Broker
 from broker.errors import BadRequest, BrokerError, NotFound
@@ -35,13 +35,20 @@ logger = logging.getLogger("tidelog.http")
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-def create_app(broker: Broker, settings: ServerSettings) -> QuartTrio:
+def create_app(broker: Broker, settings: ServerSettings, *, sandbox: bool = False) -> QuartTrio:
+    """`sandbox`: whoever reaches the server may make apps, and delete those (api.rest.apps)."""
     app = QuartTrio("tidelog", static_folder=None)
     # Sizes and times of requests and replies are bounded by the listener, for every route alike.
     app.config.update(MAX_CONTENT_LENGTH=None, BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None)
     app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False  # an empty channel name is not a slash too many
     app.register_blueprint(service.routes(broker))
+    app.register_blueprint(channels.routes(broker))
     app.register_blueprint(messages.routes(broker, settings))
+    app.register_blueprint(presence.routes(broker))
+    app.register_blueprint(tokens.routes(broker, settings))
+    if sandbox:
+        app.register_blueprint(apps.routes(broker, settings))
     app.before_request(_preflight)
     app.after_request(_cors)
     app.register_error_handler(BrokerError, _refused)

@@ -8,15 +8,8 @@ from quart import request
 
 from api.connection import connection_of
 from broker import Broker
-from broker.credentials import (
-    Principal,
-    authenticate_key,
-    read_basic,
-    read_bearer,
-    read_client_id,
-)
+from broker.credentials import Principal, read_basic, read_bearer, read_client_id
 from broker.errors import Unauthorized
-from broker.json_web_tokens import authenticate_token
 
 NO_CREDENTIALS = 40101
 
@@ -28,7 +21,7 @@ def authenticate(broker: Broker) -> Principal:
         case "basic":
             principal = _by_key(broker, read_basic(value.strip()))
         case "bearer":
-            principal = _by_token(broker, read_bearer(value.strip()))
+            principal = broker.authenticate(token=read_bearer(value.strip()))
         case "":
             principal = _by_query(broker)
         case _:
@@ -42,16 +35,10 @@ def _by_query(broker: Broker) -> Principal:
     if key:
         return _by_key(broker, key)
     token = request.args.get("access_token") or request.args.get("accessToken")
-    if token:
-        return _by_token(broker, token)
-    raise Unauthorized("no authentication information provided", NO_CREDENTIALS)
+    return broker.authenticate(token=token)
 
 
 def _by_key(broker: Broker, key: str) -> Principal:
     asserted = request.headers.get("X-Ably-ClientId")
     client_id = read_client_id(asserted) if asserted else None
-    return authenticate_key(broker.apps, key, client_id=client_id)
-
-
-def _by_token(broker: Broker, token: str) -> Principal:
-    return authenticate_token(broker.apps, token, now_ms=broker.clock())
+    return broker.authenticate(key=key, client_id=client_id)

@@ -44,14 +44,29 @@ HTTP2 = "h2"
 logger = logging.getLogger("tidelog.listener")
 
 
-@dataclass(frozen=True)
 class Upgrade:
-    """A WebSocket upgrade request: `received` holds its head and any bytes that came with it."""
+    """A WebSocket upgrade request: `received` holds its head and any bytes that came with it.
 
-    stream: Stream
-    request: h11.Request
-    received: bytes
-    connection: Connection
+    Who serves the connection holds this for hours; `forget` lets go of what was read."""
+
+    __slots__ = ("_request", "connection", "received", "stream")
+
+    def __init__(
+        self, stream: Stream, request: h11.Request, received: bytes, connection: Connection
+    ) -> None:
+        self.stream = stream
+        self.received = received
+        self.connection = connection
+        self._request: h11.Request | None = request
+
+    @property
+    def request(self) -> h11.Request:
+        assert self._request is not None, "it was forgotten"
+        return self._request
+
+    def forget(self) -> None:
+        self._request = None
+        self.received = b""
 
 
 Realtime = Callable[[Upgrade], Awaitable[None]]
@@ -116,6 +131,26 @@ def _addresses(listeners: list[trio.SocketListener]) -> tuple[tuple[str, int], .
     return tuple(listener.socket.getsockname()[:2] for listener in listeners)
 
 
+class _Paced(trio.abc.Listener[trio.SocketStream]):
+    """Hands over who comes next when it is its turn; the system's queue holds the others."""
+
+    def __init__(self, listener: trio.SocketListener, admission: Admission) -> None:
+        self._listener = listener
+        self._admission = admission
+
+    async def accept(self) -> trio.SocketStream:
+        stream = await self._listener.accept()
+        try:
+            await self._admission.wait_for_turn()
+        except trio.Cancelled:
+            await trio.aclose_forcefully(stream)
+            raise
+        return stream
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+
 class _Server:
     def __init__(
         self,
@@ -149,16 +184,20 @@ class _Server:
     async def _accept(
         self, listeners: list[trio.SocketListener], connections: trio.Nursery
     ) -> None:
+        paced = [_Paced(listener, self._admission) for listener in listeners]
         with self._accepting:
-            await trio.serve_listeners(self._handle, listeners, handler_nursery=connections)
+            await trio.serve_listeners(self._handle, paced, handler_nursery=connections)
 
     async def _drain(self) -> None:
         for connection in list(self._admission.connections):
             connection.drain()
         with trio.move_on_after(self._settings.shutdown_grace_ms / 1000):
             await self._admission.wait_empty()
-        for connection in list(self._admission.connections):
-            logger.warning("shutdown: cut off %d requests of a connection", connection.requests)
+        left = list(self._admission.connections)
+        if left:
+            requests = sum(connection.requests for connection in left)
+            logger.warning("shutdown: cut off %d connections, %d requests", len(left), requests)
+        for connection in left:
             connection.abort()
 
     async def _handle(self, stream: trio.SocketStream) -> None:
@@ -200,8 +239,11 @@ class _Server:
                 await self._http.serve(stream, connection)
                 return
         try:
-            await self._serve_http11(stream, connection)
+            upgrade = await self._serve_http11(stream, connection)
+            if upgrade is not None:
+                await self._open_websocket(upgrade)
         except BrokerError as refusal:
+            connection.answered()
             await self._refuse(stream, refusal)
 
     async def _shake_hands(
@@ -215,16 +257,17 @@ class _Server:
             raise trio.BrokenResourceError("no TLS handshake in time") from error
         return stream
 
-    async def _serve_http11(self, stream: Stream, connection: Connection) -> None:
+    async def _serve_http11(self, stream: Stream, connection: Connection) -> Upgrade | None:
+        """Returns the request to upgrade, if that is what came."""
         head = RequestHead(self._settings)
         request = await self._read_head(stream, head)
         if request is None:
-            return
+            return None
         connection.serving()
         if is_websocket_upgrade(request):
-            await self._upgrade(Upgrade(stream, request, head.received, connection))
-        else:
-            await self._http.serve(stream, connection, head.received)
+            return Upgrade(stream, request, head.received, connection)
+        await self._http.serve(stream, connection, head.received)
+        return None
 
     async def _read_head(self, stream: Stream, head: RequestHead) -> h11.Request | None:
         """None where the client closed, or said nothing at all: browsers connect in advance."""
@@ -237,10 +280,11 @@ class _Server:
             return None
         raise refusals.head_too_slow(self._settings.header_timeout_ms)
 
-    async def _upgrade(self, upgrade: Upgrade) -> None:
+    def _open_websocket(self, upgrade: Upgrade) -> Awaitable[None]:
         if self._realtime is None:
             raise refusals.no_realtime()
-        await self._realtime(upgrade)
+        self._admission.open_websocket(upgrade.connection)
+        return self._realtime(upgrade)
 
     async def _refuse(self, stream: Stream, refusal: BrokerError) -> None:
         """Closing a socket with unread bytes resets it and may lose the reply: read on a while."""

@@ -31,6 +31,12 @@ def choice(args: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
     return text
 
 
+def version(header: str | None, args: Mapping[str, str]) -> int:
+    """The protocol version a client speaks, by `X-Ably-Version` or `v`; 0 for none or no number."""
+    text = header or args.get("v") or ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX else 0
+
+
 def flag(args: Mapping[str, str], name: str) -> bool:
     """ "true" in any case is true; SDKs send Python's spelling too."""
     return args.get(name, "").lower() == "true"

@@ -52,6 +52,14 @@ def websocket_not_first() -> BrokerError:
     return BadRequest("Open a new HTTP/1.1 connection for a WebSocket", 42600, 426)
 
 
+def bad_handshake(reason: str) -> BrokerError:
+    return BadRequest(f"This is not a valid WebSocket handshake: {reason}")
+
+
+def websocket_version() -> BrokerError:
+    return BadRequest("Use version 13 of the WebSocket protocol", 42600, 426)
+
+
 def too_many_connections() -> BrokerError:
     return Unavailable("The server has no room for more connections")
 
@@ -65,13 +73,7 @@ def internal_error() -> BrokerError:
 
 
 def envelope(error: BrokerError) -> bytes:
-    info = {
-        "message": error.message,
-        "code": error.code,
-        "statusCode": error.status,
-        "href": error.href,
-    }
-    return json.dumps({"error": info}).encode()
+    return json.dumps({"error": error.info}).encode()
 
 
 def reply_headers(error: BrokerError, body: bytes) -> Headers:
@@ -90,5 +92,8 @@ def http11_reply(error: BrokerError) -> bytes:
     """A whole HTTP/1.1 reply, for connections on which no HTTP server runs yet."""
     body = envelope(error)
     status_line = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n".encode()
-    lines = [b"%s: %s\r\n" % header for header in reply_headers(error, body)]
+    headers = reply_headers(error, body)
+    if error.status == HTTPStatus.UPGRADE_REQUIRED:  # it says to what (RFC 9110 15.5.22)
+        headers += [(b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")]
+    lines = [b"%s: %s\r\n" % header for header in headers]
     return status_line + b"".join(lines) + b"connection: close\r\n\r\n" + body

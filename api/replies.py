@@ -25,21 +25,20 @@ def reply(value: Any, status: int = 200, headers: Headers | None = None) -> Resp
 def error_reply(error: BrokerError, headers: Headers | None = None) -> Response:
     """`{"error": {message, code, statusCode, href}}` (TI1-TI5)."""
     speaks = negotiated() if request else JSON
-    body = {
-        "error": {
-            "message": error.message,
-            "code": error.code,
-            "statusCode": error.status,
-            "href": error.href,
-        }
-    }
-    response = Response(speaks.encode(body), error.status, content_type=speaks.content_type)
-    response.headers["X-Ably-ErrorCode"] = str(error.code)
-    response.headers["X-Ably-ErrorMessage"] = _header_safe(error.message)
+    body = speaks.encode({"error": error.info})
+    response = Response(body, error.status, content_type=speaks.content_type)
+    response.headers.extend(error_headers(error))
     if error.status == 401:  # RFC 9110 15.5.2; "Basic" would make browsers ask for a password
         response.headers["WWW-Authenticate"] = 'Bearer realm="tidelog"'
     response.headers.extend(headers or [])
     return response
+
+
+def error_headers(error: BrokerError) -> Headers:
+    return [
+        ("X-Ably-ErrorCode", str(error.code)),
+        ("X-Ably-ErrorMessage", _header_safe(error.message)),
+    ]
 
 
 def _header_safe(text: str) -> str:

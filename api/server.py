@@ -28,6 +28,7 @@ from api.admin import service
 from api.app import create_app
 from api.config import ConfigError, Configuration, Declarations
 from api.config.catalogue import ProcessSettings
+from api.realtime.server import realtime
 from api.tls import DevCertificate
 from broker import Broker, BrokerError
 from broker.process import rest_garbage_collector
@@ -132,10 +133,11 @@ class _Server:
     ) -> None:
         """Accept and answer requests until the server stops and they are finished."""
         settings = self._configuration.server
-        serve = partial(listener.serve, shutdown=self._stopping)
-        async with trio.open_nursery() as nursery:
+        async with realtime(opened, settings) as connections, trio.open_nursery() as nursery:
+            serve = partial(listener.serve, shutdown=self._stopping, realtime=connections)
             try:
-                app = create_app(opened, settings)
+                sandbox = self._configuration.process.sandbox
+                app = create_app(opened, settings, sandbox=sandbox)
                 listening = await nursery.start(serve, app, settings, context)
             except OSError as error:
                 raise CannotListen(

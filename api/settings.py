@@ -24,7 +24,7 @@ MAY_BE_ZERO = frozenset({"port", "shutdown_grace_ms", "linger_ms", "storage_fail
 class ServerSettings:
     host: str = setting("127.0.0.1", "host name or address", "interface to listen on")
     port: int = setting(8080, "TCP port", "port to listen on; 0 lets the system choose")
-    backlog: int = setting(1024, "connections", "connections the system queues before we accept")
+    backlog: int = setting(4096, "connections", "connections the system queues before we accept")
 
     url_bytes_max: int = setting(8 * KIB, "bytes", "longest request target; beyond it 414")
     header_bytes_max: int = setting(16 * KIB, "bytes", "all header lines together; beyond it 431")
@@ -46,6 +46,28 @@ class ServerSettings:
     )
     shutdown_grace_ms: int = setting(
         10_000, "ms", "time that requests already accepted have to finish on shutdown"
+    )
+
+    idle_interval_ms: int = setting(
+        15_000, "ms", "longest silence on a realtime connection; then a heartbeat"
+    )
+    frame_bytes_max: int = setting(
+        512 * KIB, "bytes", "largest message on a WebSocket; beyond it close code 1009"
+    )
+    outbox_bytes_max: int = setting(
+        MIB, "bytes", "deliveries queued for one WebSocket before it reads on from disk"
+    )
+    outboxes_bytes_max: int = setting(
+        256 * MIB, "bytes", "deliveries queued for all WebSockets together"
+    )
+    realtime_open_timeout_ms: int = setting(
+        10_000, "ms", "time from a WebSocket's upgrade request until it is authenticated"
+    )
+    stalled_timeout_ms: int = setting(
+        120_000, "ms", "time a WebSocket's client may take to accept anything that waits for it"
+    )
+    handshakes_max: int = setting(
+        256, "connections", "WebSockets being opened at a time; more wait to be accepted"
     )
 
     connections_max: int = setting(10_000, "connections", "open connections altogether")

@@ -6,7 +6,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
-from bench import history, layouts, log, machine, opening, rest
+from bench import (
+    history,
+    layouts,
+    log,
+    machine,
+    opening,
+    realtime_connections,
+    realtime_fanout,
+    realtime_publish,
+    realtime_stalled,
+    rest,
+)
 from bench.scale import Scale
 from bench.tables import Result, Table
 
@@ -23,12 +34,20 @@ class Benchmark:
     run: Run
 
 
+_MODULES = {
+    "log": log,
+    "layouts": layouts,
+    "rest": rest,
+    "history": history,
+    "open": opening,
+    "publish": realtime_publish,
+    "fanout": realtime_fanout,
+    "connections": realtime_connections,
+    "stalled": realtime_stalled,
+}
 BENCHMARKS = {
-    "log": Benchmark("log", log.TITLE, log.CAVEATS, log.run),
-    "layouts": Benchmark("layouts", layouts.TITLE, layouts.CAVEATS, layouts.run),
-    "rest": Benchmark("rest", rest.TITLE, rest.CAVEATS, rest.run),
-    "history": Benchmark("history", history.TITLE, history.CAVEATS, history.run),
-    "open": Benchmark("open", opening.TITLE, opening.CAVEATS, opening.run),
+    name: Benchmark(name, module.TITLE, module.CAVEATS, module.run)
+    for name, module in _MODULES.items()
 }
 
 

@@ -13,6 +13,7 @@ from broker.errors import (
 from broker.history import HistoryPage, HistoryQuery
 from broker.message import Message, StoredMessage
 from broker.settings import BrokerSettings
+from storage import Outcome
 
 __all__ = [
     "BadRequest",
@@ -24,6 +25,7 @@ __all__ = [
     "HistoryQuery",
     "Message",
     "NotFound",
+    "Outcome",
     "Overloaded",
     "Published",
     "StoredMessage",

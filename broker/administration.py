@@ -15,13 +15,17 @@ from broker.events import (
     Event,
     KeyCreated,
     KeyRevoked,
+    Kind,
     LogCreated,
+    MemberEntered,
     NamespaceRemoved,
     NamespaceSet,
     PurgeRequested,
 )
+from broker.lifecycle import opening
+from broker.message import PresenceMessage
 from broker.tenancy import SYSTEM, NamespaceRules
-from storage import Decision, Rows
+from storage import Decision, Rows, Stream
 from storage.projection import Decide
 
 ID_CHARS_MAX = 64
@@ -74,6 +78,22 @@ class RemoveNamespace(msgspec.Struct, frozen=True):
     namespace: str
 
 
+class Fixture(msgspec.Struct, frozen=True):
+    channel: str
+    members: tuple[PresenceMessage, ...]
+
+
+class ProvisionApp(msgspec.Struct, frozen=True):
+    """A new app with all that it begins with: everything is made, or nothing. `fixtures`: members
+    that its channels have from the start, and for good, for no connection of theirs can end."""
+
+    app: str
+    keys: tuple[CreateKey, ...] = ()
+    namespaces: tuple[SetNamespace, ...] = ()
+    fixtures: tuple[Fixture, ...] = ()
+    presence_members_max: int | None = None
+
+
 def _one(event: Event) -> Decision:
     return Decision([(SYSTEM, event)])
 
@@ -84,14 +104,36 @@ def create_log(rows: Rows, command: CreateLog, ms: int) -> Decision:
 
 
 def create_app(rows: Rows, command: CreateApp, ms: int) -> Decision:
-    check_id(command.app, "app id")
-    if any(request.app == command.app for _, request in purge.pending(rows)):
-        raise BadRequest(f"app {command.app!r} is being purged; try again when that is done")
-    if tenancy.app(rows, command.app) is None:
-        return _one(AppCreated(command.app, command.name))
-    if command.keep:
+    if command.keep and tenancy.app_exists(rows, command.app):
         return Decision()
-    raise BadRequest(f"app {command.app!r} exists already")
+    _require_free(rows, command.app)
+    return _one(AppCreated(command.app, command.name))
+
+
+def provision_app(rows: Rows, command: ProvisionApp, ms: int) -> Decision:
+    _require_free(rows, command.app)
+    if len({key.key for key in command.keys}) != len(command.keys):
+        raise BadRequest("the keys of an app need different ids")
+    if len({fixture.channel for fixture in command.fixtures}) != len(command.fixtures):
+        raise BadRequest("a channel can be listed only once")
+    created = AppCreated(command.app, presence_members_max=command.presence_members_max)
+    of_app: list[Event] = [
+        created,
+        *map(_key_created, command.keys),
+        *map(_namespace_set, command.namespaces),
+    ]
+    events: list[tuple[Stream, object]] = [(SYSTEM, event) for event in of_app]
+    for fixture in command.fixtures:
+        events += _entered(rows, command.app, fixture)
+    return Decision(events)
+
+
+def _entered(rows: Rows, app: str, fixture: Fixture) -> list[tuple[Stream, object]]:
+    stream = Stream(app, fixture.channel, Kind.PRESENCE)
+    events: list[tuple[Stream, object]] = [
+        (stream, MemberEntered(member)) for member in fixture.members
+    ]
+    return opening(rows, app, fixture.channel, events)
 
 
 def delete_app(rows: Rows, command: DeleteApp, ms: int) -> Decision:
@@ -101,14 +143,9 @@ def delete_app(rows: Rows, command: DeleteApp, ms: int) -> Decision:
 
 def create_key(rows: Rows, command: CreateKey, ms: int) -> Decision:
     _require_app(rows, command.app)
-    check_id(command.key, "key id")
-    check_secret(command.secret)
-    granted = str(capability.parse(command.capability))
+    created = _key_created(command)
     known = tenancy.key(rows, command.app, command.key)
     if known is None:
-        created = KeyCreated(
-            command.app, command.key, command.secret, granted, command.revocable_tokens
-        )
         return _one(created)
     if command.keep and known.secret == command.secret and not known.revoked:
         return Decision()
@@ -126,17 +163,38 @@ def revoke_key(rows: Rows, command: RevokeKey, ms: int) -> Decision:
 
 def set_namespace(rows: Rows, command: SetNamespace, ms: int) -> Decision:
     _require_app(rows, command.app)
-    check_namespace(command.namespace)
+    event = _namespace_set(command)
     if tenancy.namespaces(rows, command.app).get(command.namespace) == command.rules:
         return Decision()
-    fields = msgspec.to_builtins(command.rules)
-    return _one(NamespaceSet(command.app, command.namespace, fields))
+    return _one(event)
 
 
 def remove_namespace(rows: Rows, command: RemoveNamespace, ms: int) -> Decision:
     if command.namespace not in tenancy.namespaces(rows, command.app):
         raise NotFound(f"app {command.app!r} has no namespace {command.namespace!r}")
     return _one(NamespaceRemoved(command.app, command.namespace))
+
+
+def _key_created(command: CreateKey) -> KeyCreated:
+    check_id(command.key, "key id")
+    check_secret(command.secret)
+    granted = str(capability.parse(command.capability))
+    return KeyCreated(command.app, command.key, command.secret, granted, command.revocable_tokens)
+
+
+def _namespace_set(command: SetNamespace) -> NamespaceSet:
+    check_namespace(command.namespace)
+    rules = msgspec.to_builtins(command.rules)
+    return NamespaceSet(command.app, command.namespace, rules)
+
+
+def _require_free(rows: Rows, app: str) -> None:
+    """The id may be given out: no app has it, and of none that had it anything is left."""
+    check_id(app, "app id")
+    if any(request.app == app for _, request in purge.pending(rows)):
+        raise BadRequest(f"app {app!r} is being purged; try again when that is done")
+    if tenancy.app_exists(rows, app):
+        raise BadRequest(f"app {app!r} exists already")
 
 
 def _require_app(rows: Rows, app: str) -> None:
@@ -170,6 +228,7 @@ def check_namespace(name: str) -> None:
 DECIDE: dict[type, Decide] = {
     CreateLog: create_log,
     CreateApp: create_app,
+    ProvisionApp: provision_app,
     DeleteApp: delete_app,
     CreateKey: create_key,
     RevokeKey: revoke_key,

@@ -8,17 +8,28 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from broker import administration, randomness, tenancy
-from broker.credentials import Key, parse_key
+import msgspec
+
+from broker import administration, randomness, revocations, tenancy
+from broker.administration import Fixture
+from broker.credentials import Key, Principal, parse_key
 from broker.errors import NotFound
 from broker.tenancy import App, NamespaceRules
 from storage import Outcome, Rows
 
+KEYS_KNOWN_MAX = 1_000
 ROOT_CAPABILITY = '{"[*]*":["*"]}'
 DEFAULT_CAPABILITY = '{"*":["*"]}'
 Submit = Callable[..., Awaitable[Outcome]]
 Purge = Callable[[], Awaitable[None]]
 View = Callable[[], AbstractContextManager[Rows]]
+
+
+class NewKey(msgspec.Struct, frozen=True):
+    """A key to be made; its id and its secret are the broker's to choose."""
+
+    granted: str = DEFAULT_CAPABILITY
+    revocable_tokens: bool = False
 
 
 class Apps:
@@ -28,6 +39,13 @@ class Apps:
         self._submit = submit
         self._rows = rows
         self._purge = purge
+        self._keys: dict[tuple[str, str], Key] = {}
+        self._apps: set[str] = set()
+
+    def forget(self) -> None:
+        """The system log has changed: what was looked up may be otherwise now."""
+        self._keys.clear()
+        self._apps.clear()
 
     def list(self) -> list[App]:
         with self._rows() as rows:
@@ -35,12 +53,30 @@ class Apps:
 
     def key(self, app_id: str, key_id: str) -> Key | None:
         """The key, revoked ones too (broker.credentials.Keyring)."""
+        found = self._keys.get((app_id, key_id))
+        if found is not None:
+            return found
         with self._rows() as rows:
-            return tenancy.key(rows, app_id, key_id)
+            found = tenancy.key(rows, app_id, key_id)
+        if found is not None:
+            if len(self._keys) >= KEYS_KNOWN_MAX:
+                self.forget()
+            self._keys[app_id, key_id] = found
+        return found
 
     def app_exists(self, app_id: str) -> bool:
+        if app_id in self._apps:
+            return True
         with self._rows() as rows:
-            return tenancy.app_exists(rows, app_id)
+            found = tenancy.app_exists(rows, app_id)
+        if found and len(self._apps) < KEYS_KNOWN_MAX:
+            self._apps.add(app_id)
+        return found
+
+    def revoked_from(self, principal: Principal) -> int | None:
+        """From when on (ms) its token is refused; None if it was not revoked."""
+        with self._rows() as rows:
+            return revocations.revoked_from(rows, principal)
 
     def keys(self, app: str) -> Sequence[Key]:
         with self._rows() as rows:
@@ -63,6 +99,30 @@ class Apps:
         assert created is not None
         return created
 
+    async def provision(
+        self,
+        keys: Sequence[NewKey],
+        namespaces: Sequence[tuple[str, NamespaceRules]] = (),
+        fixtures: Sequence[Fixture] = (),
+        *,
+        presence_members_max: int | None = None,
+    ) -> tuple[App, Sequence[Key]]:
+        """A new app with all it begins with, and its keys in the order asked for: all of it, or an
+        error and nothing."""
+        app = randomness.short_id()
+        command = administration.ProvisionApp(
+            app,
+            tuple(_creation(app, key) for key in keys),
+            tuple(administration.SetNamespace(app, *namespace) for namespace in namespaces),
+            tuple(fixtures),
+            presence_members_max,
+        )
+        await self._run(command, app)
+        with self._rows() as rows:
+            created = tenancy.app(rows, app)
+        assert created is not None
+        return created, [self._existing(app, key.key) for key in command.keys]
+
     async def delete(self, app: str) -> None:
         """Delete an app, its keys and namespaces, and all that its channels hold."""
         await self._run(administration.DeleteApp(app), app)
@@ -72,10 +132,9 @@ class Apps:
         self, app: str, *, granted: str = DEFAULT_CAPABILITY, revocable_tokens: bool = False
     ) -> Key:
         """A new key with a random secret. `granted`: its capability as JSON."""
-        key, secret = randomness.short_id(), randomness.new_secret()
-        command = administration.CreateKey(app, key, secret, granted, revocable_tokens)
+        command = _creation(app, NewKey(granted, revocable_tokens))
         await self._run(command, app)
-        return self._known(app, key)
+        return self._existing(app, command.key)
 
     async def ensure_key(self, text: str, *, granted: str = ROOT_CAPABILITY) -> Key:
         """Make `appId.keyId:secret` work, creating app and key as needed: how configuration is
@@ -86,7 +145,7 @@ class Apps:
             wanted.app_id, wanted.key_id, wanted.secret, granted, keep=True
         )
         await self._run(command, wanted.app_id)
-        return self._known(wanted.app_id, wanted.key_id)
+        return self._existing(wanted.app_id, wanted.key_id)
 
     async def revoke_key(self, app: str, key: str) -> None:
         await self._run(administration.RevokeKey(app, key), app)
@@ -98,10 +157,18 @@ class Apps:
         await self._run(administration.RemoveNamespace(app, namespace), app)
 
     async def _run(self, command: Any, app: str) -> None:
-        await self._submit(command, app=app)
+        try:
+            await self._submit(command, app=app)
+        finally:
+            self.forget()
 
-    def _known(self, app: str, key: str) -> Key:
+    def _existing(self, app: str, key: str) -> Key:
         found = self.key(app, key)
         if found is None:
             raise NotFound(f"there is no key {app}.{key}")
         return found
+
+
+def _creation(app: str, key: NewKey) -> administration.CreateKey:
+    key_id, secret = randomness.short_id(), randomness.new_secret()
+    return administration.CreateKey(app, key_id, secret, key.granted, key.revocable_tokens)

@@ -8,7 +8,7 @@ log's errors become the broker's. `open` on an empty directory creates an app wi
 """
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,25 +16,51 @@ from typing import Any
 import msgspec
 import trio
 
-from broker import administration, channel_name, history, purge, randomness, retention, tenancy
+from broker import (
+    administration,
+    channel_name,
+    history,
+    purge,
+    randomness,
+    retention,
+    revocation_requests,
+    tenancy,
+    token_requests,
+)
 from broker.apps import Apps
+from broker.attach_point import AttachPoint, Rewind, attach_point, followed
+from broker.authentication import authenticate, still_valid
 from broker.channel import Channel
+from broker.channel_name import ChannelName
 from broker.clock import Clock, wall_clock
 from broker.credentials import Principal
 from broker.domain import broker_domain
+from broker.epoch import Epoch
 from broker.errors import BadRequest, BrokerError, NotFound
 from broker.events import Kind
 from broker.extras import is_ephemeral
-from broker.history import HistoryPage, HistoryQuery
-from broker.hub import Hub
+from broker.history import HistoryPage, HistoryQuery, PresencePage
+from broker.hub import ChannelKey
 from broker.message import Message
 from broker.metrics import Metrics
-from broker.publish import PublishLimits, size_bytes, validate
-from broker.publishing import Publish
-from broker.serials import render
+from broker.modes import Mode
+from broker.occupancy import Occupancy
+from broker.presence import MembersPage, members_page
+from broker.publish import (
+    INVALID_CLIENT_ID,
+    INVALID_CONNECTION_KEY,
+    PublishLimits,
+    size_bytes,
+    validate,
+)
+from broker.publishing import Origin, Publish, from_connection
+from broker.revocation_requests import RevocationRequest, TargetResult
+from broker.serials import parse, render
 from broker.settings import BrokerSettings
-from broker.storage_errors import mapped
-from storage import Log, Outcome, Rows, StorageError, open_log
+from broker.storage_errors import as_result, mapped
+from broker.token_requests import TokenRequest
+from broker.tokens import TokenDetails
+from storage import Log, Outcome, Rows, open_log
 
 logger = logging.getLogger("tidelog.broker")
 SERIES_CHARS = 10
@@ -60,7 +86,8 @@ class Broker:
         self.clock = clock
         self.metrics = Metrics()
         self.apps = Apps(self.submit, self.rows, self._purge_pending)
-        self.hub = Hub(log, series)
+        self.epoch = Epoch(log, settings)
+        self.epoch.hub.watch(Kind.SYSTEM, lambda _: self.apps.forget())
         self._purging = trio.Lock()
         self._limits = PublishLimits(
             message_bytes=settings.message_bytes_max, messages=settings.publish_messages_max
@@ -96,6 +123,36 @@ class Broker:
         """The server's time in ms: not before any earlier message, before every later one."""
         return self.log.clock.read()
 
+    def authenticate(
+        self, *, key: str | None = None, token: str | None = None, client_id: str | None = None
+    ) -> Principal:
+        """The caller that holds `key` or else `token` (see broker.authentication)."""
+        return authenticate(
+            self.apps, key=key, token=token, client_id=client_id, now_ms=self.clock()
+        )
+
+    async def issue_token(
+        self, key_name: str, request: TokenRequest, caller: Principal | None = None
+    ) -> TokenDetails:
+        """A new token of a key. `caller`: who brings an unsigned request (see token_requests)."""
+        return await token_requests.issue(
+            request, key_name, caller, keyring=self.apps, submit=self.submit, now=self.now
+        )
+
+    async def revoke_tokens(
+        self, caller: Principal, key_name: str, request: RevocationRequest
+    ) -> list[TargetResult]:
+        """Revoke tokens of a key (see revocation_requests)."""
+        return await revocation_requests.revoke(request, key_name, caller, submit=self.submit)
+
+    def check_again(self, principal: Principal) -> None:
+        """Raises what `authenticate` would, had the caller come only now."""
+        still_valid(self.apps, principal, self.time_ms())
+
+    def time_ms(self) -> int:
+        """The server's time as `now`, but telling nobody: later messages may share it."""
+        return self.log.clock.now()
+
     async def submit(self, command: Any, *, app: str, cost: int = 256) -> Outcome:
         """Decide and append one command; returns once it is on disk."""
         with mapped():
@@ -105,12 +162,90 @@ class Broker:
         self, principal: Principal, channel: str, messages: Sequence[Message]
     ) -> Published:
         """Publish messages, all or none. Raises as `validate` says, Overloaded, Unavailable."""
-        with self.rows() as rows:
-            rules = tenancy.rules(rows, principal.app_id, channel)
-        checked = validate(
-            messages, principal, channel=channel, limits=self._limits, identified=rules.identified
-        )
+        checked = self.check(principal, channel, messages)
         return await self.append(principal.app_id, channel, checked)
+
+    def check(
+        self, principal: Principal, channel: str, messages: Sequence[Message]
+    ) -> tuple[Message, ...]:
+        """The messages of a publish as they are to be stored. Raises as `validate` says."""
+        return validate(
+            [self._on_behalf(principal, message) for message in messages],
+            principal,
+            channel=channel,
+            limits=self._limits,
+            identified=self.epoch.rules.get(principal.app_id, channel).identified,
+        )
+
+    def prepare(
+        self, principal: Principal, channel: str, messages: Sequence[Message], origin: Origin
+    ) -> Publish:
+        """The command that publishes what a connection sent. Raises as `validate` says."""
+        checked = self.check(principal, channel, messages)
+        return from_connection(principal.app_id, channel, checked, origin)
+
+    def enqueue(
+        self,
+        app: str,
+        commands: Sequence[Any],
+        done: Callable[[list[Outcome | BrokerError]], None],
+        *,
+        cost: int,
+    ) -> None:
+        """Hand commands to the log, in order; `done` gets what became of each, once on disk.
+        Raises Overloaded or Unavailable; then nothing was taken."""
+
+        def finished(results: list[Outcome | Exception]) -> None:
+            done([as_result(result) for result in results])
+
+        with mapped():
+            self.log.enqueue(commands, finished, app=app, cost=cost)
+
+    def find_attach_point(
+        self,
+        app: str,
+        name: ChannelName,
+        modes: Mode,
+        *,
+        serial: str | None = None,
+        rewind: Rewind | None = None,
+    ) -> tuple[ChannelKey, AttachPoint]:
+        """Where an attachment begins. `serial`: the last channelSerial that its client saw."""
+        after, missed = None, None
+        if serial is not None:
+            try:
+                after = parse(serial, self.series)
+            except BadRequest as error:
+                missed, rewind = error.message, None
+        key, kinds = followed(app, name, modes)
+        with mapped(), self.log.view() as view:
+            point = attach_point(
+                view, key, kinds, after=after, rewind=rewind, now_ms=self.log.clock.now()
+            )
+        return key, point._replace(missed=point.missed or missed)
+
+    def first_members(self, app: str, channel: str, limit: int) -> MembersPage:
+        """The first page of who is on a channel, read at once: at most a few hundred."""
+        with self.rows() as rows:
+            return members_page(rows, app, channel, b"", limit, None, None)
+
+    def _on_behalf(self, principal: Principal, message: Message) -> Message:
+        """The message with the connection that its connectionKey names (RSL1j, TM2h)."""
+        if message.connection_key is None:
+            return message
+        held = self.epoch.connections.find(principal.app_id, message.connection_key)
+        if held is None:
+            raise BadRequest(
+                "connectionKey does not name a live connection", INVALID_CONNECTION_KEY
+            )
+        if held.client_id not in (None, message.client_id or held.client_id):
+            raise BadRequest("clientId is not that of the connection", INVALID_CLIENT_ID)
+        return msgspec.structs.replace(
+            message,
+            connection_key=None,
+            connection_id=held.id,
+            client_id=message.client_id or held.client_id,
+        )
 
     async def append(self, app: str, channel: str, messages: Sequence[Message]) -> Published:
         """Append the validated messages of one publish."""
@@ -137,11 +272,45 @@ class Broker:
         return await self.read_history(principal.app_id, channel, query)
 
     async def read_history(self, app: str, channel: str, query: HistoryQuery) -> HistoryPage:
-        if not 0 < query.limit <= self.settings.history_limit_max:
-            limit_max = self.settings.history_limit_max
-            raise BadRequest(f"limit must be between 1 and {limit_max}", history.INVALID_VALUE)
+        self._check_limit(query)
         with mapped():
             return await history.history(self.log, app, channel, query, self.series)
+
+    def _check_limit(self, query: HistoryQuery) -> None:
+        limit_max = self.settings.history_limit_max
+        if not 0 < query.limit <= limit_max:
+            raise BadRequest(f"limit must be between 1 and {limit_max}", history.INVALID_VALUE)
+
+    async def presence_history(
+        self, principal: Principal, channel: str, query: HistoryQuery
+    ) -> PresencePage:
+        """A page of what members did. Raises as `history` does."""
+        principal.require("history", channel)
+        self._check_limit(query)
+        with mapped():
+            return await history.presence_history(self.log, principal.app_id, channel, query)
+
+    async def members(
+        self,
+        app: str,
+        channel: str,
+        *,
+        after: bytes = b"",
+        limit: int,
+        client_id: str | None = None,
+        connection_id: str | None = None,
+    ) -> MembersPage:
+        """Who is on a channel, by pages that do not repeat a member; `after`: the last `next`."""
+        with mapped():
+            return await self.log.query(
+                lambda rows: members_page(
+                    rows, app, channel, after, limit, client_id, connection_id
+                )
+            )
+
+    def occupancy(self, app: str, channel: str) -> Occupancy:
+        """How many are attached to a channel, by what they may do."""
+        return self.epoch.occupancy.now(app, channel)
 
     async def purge(
         self, app: str, *, channel: str | None = None, client_id: str | None = None
@@ -173,7 +342,7 @@ class Broker:
     async def run(self) -> None:
         """The broker's own work: delivery and housekeeping."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._deliver)
+            nursery.start_soon(self.epoch.run)
             nursery.start_soon(self._keep_house)
 
     async def _keep_house(self) -> None:
@@ -192,14 +361,6 @@ class Broker:
         await self.log.failure.wait()
         return str(self.log.failed)
 
-    async def _deliver(self) -> None:
-        try:
-            await self.hub.run()
-        except StorageError:
-            logger.critical("delivery ends: the log cannot be tailed", exc_info=True)
-        finally:
-            self.hub.close()
-
 
 def _base_id(messages: Sequence[Message]) -> str:
     """What the ids of a publish have in common: its messageId (RSL1k)."""
@@ -215,9 +376,11 @@ async def open(  # noqa: A001 - the library's verb: broker.open(...)
     clock: Clock = wall_clock,
     accept_loss: bool = False,
     create_app: bool = True,
+    hold_connections: bool = True,
 ) -> AsyncIterator[Broker]:
     """Open a data directory, creating it if need be; one without an app gets an app with a root
-    key, unless `create_app` is false.
+    key, unless `create_app` is false. With `hold_connections` it takes over from the process that
+    had it open before, and sees off the connections that one left (broker.epoch).
 
     Raises Unavailable if another process writes it, if acknowledged records are missing
     (`accept_loss` goes on without them), or if it is damaged.
@@ -236,6 +399,8 @@ async def open(  # noqa: A001 - the library's verb: broker.open(...)
             broker = Broker(log, settings, clock, await _series(log))
         if create_app:
             await _ensure_app(broker)
+        if hold_connections:
+            await _begin_epoch(broker)
         failure: Exception | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(broker.run)
@@ -257,6 +422,14 @@ async def _series(log: Log) -> str:
             return series
         await log.submit(administration.CreateLog(randomness.new_id()[:SERIES_CHARS]), app="")
     raise AssertionError("the log has no series")
+
+
+async def _begin_epoch(broker: Broker) -> None:
+    """A full log is opened without writing to it; the first connection tries again."""
+    try:
+        await broker.epoch.start()
+    except BrokerError as error:
+        logger.warning("connections cannot be held yet: %s", error)
 
 
 async def _ensure_app(broker: Broker) -> None:

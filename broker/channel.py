@@ -9,8 +9,9 @@ from broker.apps import ROOT_CAPABILITY
 from broker.credentials import Principal
 from broker.errors import BadRequest
 from broker.history import LIMIT_DEFAULT, Direction, HistoryPage, HistoryQuery
-from broker.hub import Subscription
+from broker.hub import ChannelKey
 from broker.message import Message
+from broker.subscription import Subscription
 
 if TYPE_CHECKING:
     from broker.broker import Broker, Published
@@ -74,10 +75,14 @@ class Channel:
         settings = self._broker.settings
         if not 0 <= rewind <= settings.rewind_messages_max:
             raise BadRequest(f"rewind must be between 0 and {settings.rewind_messages_max}")
+        hub, key = self._broker.epoch.hub, ChannelKey(self.app, self.name)
         bound = settings.subscription_messages_max
-        hub = self._broker.hub
-        subscription = await hub.subscribe(self.app, self.name, rewind=rewind, bound=bound)
+        subscription = Subscription(self._broker.log, key, bound, self._broker.series)
+        hub.add(key, subscription)
         try:
+            if rewind:
+                await subscription.rewind(rewind)
             yield subscription
         finally:
-            hub.unsubscribe(subscription)
+            hub.remove(key, subscription)
+            subscription.close()

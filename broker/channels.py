@@ -31,10 +31,10 @@ _read = msgspec.msgpack.Decoder(ChannelInfo).decode
 @lru_cache(maxsize=65_536)
 def channel_key(app: str, channel: str) -> bytes:
     """24 bytes; the channels of an app are neighbours."""
-    return _app_prefix(app) + blake2b(channel.encode(), digest_size=_NAME_BYTES).digest()
+    return app_prefix(app) + blake2b(channel.encode(), digest_size=_NAME_BYTES).digest()
 
 
-def _app_prefix(app: str) -> bytes:
+def app_prefix(app: str) -> bytes:
     return blake2b(app.encode(), digest_size=_APP_BYTES).digest()
 
 
@@ -61,7 +61,7 @@ class Channels:
 
 def channels(rows: Rows, app: str) -> Iterator[ChannelInfo]:
     """Every channel of an app, in no order that means anything."""
-    for _, value in rows.scan(TABLE, _app_prefix(app)):
+    for _, value in rows.scan(TABLE, app_prefix(app)):
         found = _read(value)
         if found.app == app:
             yield found

@@ -1,8 +1,8 @@
 """Who is calling and what they may do: API keys, and the principal that any credential becomes.
 
-A credential is read, checked against a `Keyring`, and turned into a `Principal`; nothing above this
-module sees a secret. Who may learn what decides the order of the checks: that a key is revoked is
-told only after its secret proved right.
+A credential is read, checked against a `Keyring`, and turned into a `Principal`; nothing above
+`broker.authentication` sees a secret. Who may learn what decides the order of the checks: that a
+key is revoked is told only after its secret proved right.
 
 Invariants: secrets are compared in constant time and appear in no repr, no error and no log; no
 clock is read.
@@ -10,8 +10,8 @@ clock is read.
 Error codes follow the table of "Validation failures" in the protocol (RSA4a2, RSA4b): codes 40140
 to 40149 make an SDK renew its token and try again, so plain garbage gets 40101 instead.
 
-Refuses to do: judge tokens (`broker.json_web_tokens`), or find the credentials in a request
-(`api.authentication`); it reads header values only once they are found.
+Refuses to do: judge tokens (`broker.tokens`, `broker.json_web_tokens`), or find the credentials in
+a request (`api.authentication`); it reads header values only once they are found.
 """
 
 import base64
@@ -21,13 +21,19 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from broker.capability import Capability
-from broker.errors import BadRequest, Unauthorized
+from broker.errors import BadRequest, NotFound, Unauthorized
 
 AUTHENTICATION_FAILED = 40101
+INCOMPATIBLE_CLIENT_ID = 40102
 INVALID_CLIENT_ID = 40012
 KEY_REVOKED = 40131
 NOT_PERMITTED = 40160
+TOKEN_EXPIRED = 40142
+TOKEN_REVOKED = 40141
+UNKNOWN_APP = 40400
 UNKNOWN_KEY = 40400
+
+TOKEN_CHARS_MAX = 131_072  # the SDKs refuse longer ones themselves (RSA4f)
 
 WILDCARD = "*"
 
@@ -84,21 +90,32 @@ class Keyring(Protocol):
 
     def app_exists(self, app_id: str) -> bool: ...
 
+    def revoked_from(self, principal: "Principal") -> int | None:
+        """From when on (ms) the token that `principal` came with is refused; None if it was not
+        revoked. Its key is another matter."""
+
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """An authenticated caller.
 
     client_id: the identity bound to the credentials; "*" for a token that may take any (RSA7b4);
         None if there is none: a key may then speak for anyone, an anonymous token for nobody.
-    expires_ms: when a token stops working, milliseconds since the epoch; None for a key.
+    kind: "token" is a native one.
+    issued_ms, expires_ms: from when until when a token works, milliseconds since the epoch; None
+        for a key.
+    revocation_key: the group that a token can be revoked with (broker.revocations).
+    revoked_from_ms: when it stops working because it was; None if it was not when it was checked.
     """
 
     app_id: str
     key_name: str
     capability: Capability
     client_id: str | None = None
-    kind: Literal["key", "jwt"] = "key"
+    kind: Literal["key", "jwt", "token"] = "key"
+    issued_ms: int | None = None
     expires_ms: int | None = None
+    revocation_key: str | None = None
+    revoked_from_ms: int | None = None
 
     def require(self, operation: str, channel: str) -> None:
         """Raises Unauthorized 40160 unless the capability permits `operation` on `channel`."""
@@ -137,7 +154,33 @@ def check_client_id(client_id: object) -> str:
         raise BadRequest("clientId must be a string", INVALID_CLIENT_ID)
     if not client_id or client_id == WILDCARD:
         raise BadRequest('clientId must not be empty or "*"', INVALID_CLIENT_ID)
+    if not is_unicode(client_id):
+        raise BadRequest("clientId is not valid Unicode", INVALID_CLIENT_ID)
     return client_id
+
+
+def is_unicode(text: str) -> bool:
+    """Lone surrogates are legal in a Python string and in nothing that we sign or write."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def asserted(principal: Principal, client_id: str | None) -> Principal:
+    """`principal` as the client that it says it is when it connects (reference 2.6).
+
+    Raises BadRequest 40012 for an id that nobody can have; Unauthorized 40102 for one that the
+    token is not for, which is any id if the token is anonymous.
+    """
+    if client_id is None or client_id == principal.client_id:
+        return principal
+    check_client_id(client_id)
+    unbound_key = principal.kind == "key" and principal.client_id is None
+    if not unbound_key and principal.client_id != WILDCARD:
+        raise Unauthorized("clientId is not that of the credentials", INCOMPATIBLE_CLIENT_ID)
+    return msgspec.structs.replace(principal, client_id=client_id)
 
 
 def parse_key(text: str) -> KeyString:
@@ -146,7 +189,7 @@ def parse_key(text: str) -> KeyString:
     Raises Unauthorized 40101, which never quotes the text: part of it may be a secret.
     """
     name, _, secret = text.partition(":")
-    app_id, _, key_id = name.partition(".")
+    app_id, key_id = split_key_name(name)
     if not (app_id and key_id and secret) or len(text) > _KEY_CHARS_MAX:
         raise Unauthorized("malformed API key: expected appId.keyId:secret", AUTHENTICATION_FAILED)
     return KeyString(app_id, key_id, secret)
@@ -166,12 +209,22 @@ def authenticate_key(keyring: Keyring, text: str, *, client_id: str | None = Non
     if not _same(given.secret, key.secret):
         raise Unauthorized("wrong API key secret", AUTHENTICATION_FAILED)
     refuse_revoked(key)
-    return Principal(
-        app_id=key.app_id,
-        key_name=key.name,
-        capability=key.capability,
-        client_id=None if client_id is None else check_client_id(client_id),
-    )
+    principal = Principal(app_id=key.app_id, key_name=key.name, capability=key.capability)
+    return asserted(principal, client_id)
+
+
+def split_key_name(name: str) -> tuple[str, str]:
+    """(app id, key id) of `appId.keyId`; either is empty if it is missing."""
+    app_id, _, key_id = name.partition(".")
+    return app_id, key_id
+
+
+def named_key(keyring: Keyring, name: str) -> Key:
+    """The key that is called `appId.keyId`. Raises NotFound 40400."""
+    key = keyring.key(*split_key_name(name))
+    if key is None:
+        raise NotFound("there is no such key", UNKNOWN_KEY)
+    return key
 
 
 def known_key(keyring: Keyring, app_id: str, key_id: str) -> Key:

@@ -5,6 +5,8 @@ TI1-TI5). Nothing is half-applied when one is raised. `storage` has errors of it
 mapped to these once, where the broker calls the log.
 """
 
+from typing import Any
+
 HELP_URL = "https://help.ably.io/error/"
 
 
@@ -24,6 +26,16 @@ class BrokerError(Exception):
     @property
     def href(self) -> str:
         return f"{HELP_URL}{self.code}"
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """As SDKs read it: ErrorInfo."""
+        return {
+            "message": self.message,
+            "code": self.code,
+            "statusCode": self.status,
+            "href": self.href,
+        }
 
 
 class BadRequest(BrokerError):

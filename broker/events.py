@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from broker.message import Message
+from broker.message import Message, PresenceMessage
 
 
 class Kind(IntEnum):
@@ -23,6 +23,10 @@ class Kind(IntEnum):
     ATTACHMENTS = 4
     ANNOTATIONS = 5
     CHANNEL = 6
+    CONNECTIONS = 7
+    LIFECYCLE = 8
+    NONCES = 9
+    REVOCATIONS = 10
     SYSTEM = 16
 
 
@@ -45,6 +49,112 @@ class ChannelRemoved(Event, frozen=True, tag="channel.removed"):
     """Its app was deleted, and what it held is gone."""
 
 
+class MemberEntered(Event, frozen=True, tag="member.entered", gc=False):
+    """`msg_serial`: of the ProtocolMessage it came in; None when the broker made it."""
+
+    member: PresenceMessage
+    msg_serial: int | None = None
+
+
+class MemberUpdated(Event, frozen=True, tag="member.updated", gc=False):
+    member: PresenceMessage
+    msg_serial: int | None = None
+
+
+class MemberLeft(Event, frozen=True, tag="member.left", gc=False):
+    """`member.data`: what the leave carried, else what the member last had."""
+
+    member: PresenceMessage
+    msg_serial: int | None = None
+
+
+class ChannelAttached(Event, frozen=True, tag="channel.attached"):
+    """`modes`: granted (broker.modes); `epoch`: of the process that holds the attachment."""
+
+    connection: str
+    modes: int
+    epoch: int
+
+
+class ChannelDetached(Event, frozen=True, tag="channel.detached"):
+    """Takes back the ChannelAttached with the same fields."""
+
+    connection: str
+    modes: int
+    epoch: int
+
+
+class ChannelOpened(Event, frozen=True, tag="channel.opened"):
+    """The channel became active: somebody attached or published. In the app's own stream."""
+
+    channel: str
+
+
+class ChannelClosed(Event, frozen=True, tag="channel.closed"):
+    """Nobody was attached and nothing was published for a while."""
+
+    channel: str
+
+
+class BrokerStarted(Event, frozen=True, tag="broker.started"):
+    """A process began to hold connections. Those of lower epochs are lost."""
+
+    epoch: int
+
+
+class ConnectionOpened(Event, frozen=True, tag="connection.opened"):
+    """`key_hash`: of the secret in its connectionKey (broker.connection_log)."""
+
+    connection: str
+    key_hash: bytes
+    epoch: int
+    client_id: str | None = None
+
+
+class ConnectionResumed(Event, frozen=True, tag="connection.resumed"):
+    connection: str
+    key_hash: bytes
+    epoch: int
+
+
+class ConnectionLost(Event, frozen=True, tag="connection.lost"):
+    """Its transport is gone; it may be resumed."""
+
+    connection: str
+
+
+class ConnectionClosed(Event, frozen=True, tag="connection.closed"):
+    """Its client closed it."""
+
+    connection: str
+
+
+class ConnectionExpired(Event, frozen=True, tag="connection.expired"):
+    """It was lost for longer than the state TTL."""
+
+    connection: str
+
+
+class NonceUsed(Event, frozen=True, tag="nonce.used"):
+    """A token request was honoured; it will not be again. `timestamp_ms`: what it was signed
+    with; a nonce may come again with another."""
+
+    key: str
+    nonce: str
+    timestamp_ms: int
+
+
+class TokensRevoked(Event, frozen=True, tag="tokens.revoked"):
+    """Tokens of `key` that match the target (`clientId`, `revocationKey` or `channel`), issued
+    before `issued_before` (ms), are refused from `applies_at` (ms) on."""
+
+    key: str
+    target_type: str
+    target_value: str
+    issued_before: int
+    applies_at: int
+
+
 class LogCreated(Event, frozen=True, tag="log.created"):
     """The first event of a log. `series`: 10 characters that every serial of it carries."""
 
@@ -54,6 +164,7 @@ class LogCreated(Event, frozen=True, tag="log.created"):
 class AppCreated(Event, frozen=True, tag="app.created"):
     app: str
     name: str = ""
+    presence_members_max: int | None = None
 
 
 class AppDeleted(Event, frozen=True, tag="app.deleted"):
@@ -107,6 +218,21 @@ AnyEvent = (
     MessagePublished
     | ChannelCreated
     | ChannelRemoved
+    | MemberEntered
+    | MemberUpdated
+    | MemberLeft
+    | ChannelAttached
+    | ChannelDetached
+    | ChannelOpened
+    | ChannelClosed
+    | BrokerStarted
+    | ConnectionOpened
+    | ConnectionResumed
+    | ConnectionLost
+    | ConnectionClosed
+    | ConnectionExpired
+    | NonceUsed
+    | TokensRevoked
     | LogCreated
     | AppCreated
     | AppDeleted

@@ -10,9 +10,10 @@ import msgspec
 
 from broker.errors import BadRequest
 from broker.events import Kind
-from broker.message import StoredMessage
+from broker.message import PresenceMessage, StoredMessage
+from broker.presence import PRESENCE_ACTIONS, PresenceAction
 from broker.serials import render
-from storage import Log, Record, Span, Stream
+from storage import Log, Page, Record, Span, Stream
 from storage.serial import SERIAL_MAX, first_at, last_at, ms_of
 
 INVALID_VALUE = 40003
@@ -56,16 +57,40 @@ class HistoryPage(msgspec.Struct, frozen=True):
     next: HistoryQuery | None
 
 
+class PresenceItem(msgspec.Struct, frozen=True):
+    presence: PresenceMessage
+    action: PresenceAction
+    timestamp: int
+
+
+class PresencePage(msgspec.Struct, frozen=True):
+    """As HistoryPage, of what members did."""
+
+    items: tuple[PresenceItem, ...]
+    next: HistoryQuery | None
+
+
+async def presence_history(log: Log, app: str, channel: str, query: HistoryQuery) -> PresencePage:
+    stream = Stream(app, channel, Kind.PRESENCE)
+    page = await log.read(stream, query.span(), limit=query.limit)
+    items = tuple(
+        PresenceItem(r.event.member, PRESENCE_ACTIONS[type(r.event)], ms_of(r.serial))
+        for r in page.records
+    )
+    return PresencePage(items, _following(query, page))
+
+
 async def history(
     log: Log, app: str, channel: str, query: HistoryQuery, series: str
 ) -> HistoryPage:
     stream = Stream(app, channel, Kind.MESSAGES)
     page = await log.read(stream, query.span(), limit=query.limit)
     messages = tuple(stored(record, series) for record in page.records)
-    if not page.more:
-        return HistoryPage(messages, None)
-    following = msgspec.structs.replace(query, cursor=page.last)
-    return HistoryPage(messages, following)
+    return HistoryPage(messages, _following(query, page))
+
+
+def _following(query: HistoryQuery, page: Page) -> HistoryQuery | None:
+    return msgspec.structs.replace(query, cursor=page.last) if page.more else None
 
 
 def stored(record: Record, series: str) -> StoredMessage:

@@ -7,8 +7,8 @@ Invariants: a principal's capability is within its key's; only the algorithms li
 anything, whatever a header asks for; no error holds a secret; no clock is read (`now_ms` comes with
 the call). The codes follow the table that `broker.credentials` names.
 
-Refuses to do: native tokens, tokens embedded in a JWT (`x-ably-token`), and revocation of tokens.
-`authenticate_token` is where they will join: a token without dots-and-JSON is refused there.
+Refuses to do: native tokens, those embedded in a JWT (`broker.embedded_tokens`), and to know which
+tokens were revoked (`broker.revocations`).
 """
 
 from collections.abc import Mapping
@@ -23,6 +23,9 @@ from broker.capability import Capability
 from broker.credentials import (
     AUTHENTICATION_FAILED,
     NOT_PERMITTED,
+    TOKEN_CHARS_MAX,
+    TOKEN_EXPIRED,
+    UNKNOWN_APP,
     Key,
     Keyring,
     Principal,
@@ -31,22 +34,19 @@ from broker.credentials import (
 )
 from broker.errors import BadRequest, NotFound, Unauthorized
 
-TOKEN_EXPIRED = 40142
 INVALID_JWT = 40144
-UNKNOWN_APP = 40400
 
-TOKEN_CHARS_MAX = 131_072  # the SDKs refuse longer ones themselves (RSA4f)
 JWT_LIFETIME_MS_MAX = 24 * 60 * 60 * 1000
 CLOCK_SKEW_MS = 5 * 60 * 1000
 _SECONDS_MAX = 100_000_000_000  # the year 5138
 
 
-def authenticate_token(keyring: Keyring, token: str, *, now_ms: int) -> Principal:
-    """Check a token string, as `read_bearer` or a query gave it; today that is a JWT.
+def verify(keyring: Keyring, token: str, *, now_ms: int) -> Principal:
+    """The principal of a JWT, revoked or not.
 
-    Raises Unauthorized: 40101 not a token we know or a bad signature; 40400 the app has no such
-    key; 40131 key revoked; 40144 malformed claims; 40142 expired; 40160 no capability left.
-    NotFound 40400 if the token names an app that does not exist.
+    Raises Unauthorized: 40101 not a JWT or a bad signature; 40400 the app has no such key; 40131
+    key revoked; 40144 malformed claims; 40142 expired; 40160 no capability left. NotFound 40400 if
+    the token names an app that does not exist.
     """
     header = _jwt_header(token)
     app_id, key_id = _key_name(header)
@@ -55,14 +55,16 @@ def authenticate_token(keyring: Keyring, token: str, *, now_ms: int) -> Principa
     key = known_key(keyring, app_id, key_id)
     claims = _verified_claims(token, key)
     refuse_revoked(key)
-    expires_ms = _expiry(claims, now_ms)
+    issued_ms, expires_ms = _times(claims, now_ms)
     return Principal(
         app_id=app_id,
         key_name=key.name,
         capability=_token_capability(claims, key),
-        client_id=_token_client_id(claims),
+        client_id=_text_claim(claims, "x-ably-clientId"),
         kind="jwt",
+        issued_ms=issued_ms,
         expires_ms=expires_ms,
+        revocation_key=_text_claim(claims, "x-ably-revocation-key"),
     )
 
 
@@ -106,7 +108,6 @@ def _jwt_header(token: str) -> Mapping[str, Any]:
         raise _unrecognised() from None
     except jwt.PyJWTError as error:
         raise _malformed("header", str(error)) from None
-    _refuse_embedded(header)
     if header.get("alg") not in _ALGORITHMS:
         raise _malformed("header alg", f"must be one of {', '.join(_ALGORITHMS)}")
     return header
@@ -131,34 +132,27 @@ def _verified_claims(token: str, key: Key) -> Mapping[str, Any]:
         raise _malformed("payload", "must be JSON") from None
     if not isinstance(claims, dict):
         raise _malformed("payload", "must be a JSON object")
-    _refuse_embedded(claims)
     return claims
 
 
-def _refuse_embedded(fields: Mapping[str, Any]) -> None:
-    """The seam for embedded tokens: with native tokens, this becomes "use that one instead"."""
-    if "x-ably-token" in fields:
-        raise Unauthorized(
-            "tokens embedded in a JWT (x-ably-token) are not supported", AUTHENTICATION_FAILED
-        )
-
-
-def _expiry(claims: Mapping[str, Any], now_ms: int) -> int:
-    """When the token expires, in ms. Raises 40142 if it has, 40144 if its times are not usable."""
-    issued_ms, expires_ms = _time_ms(claims, "iat"), _time_ms(claims, "exp")
+def _times(claims: Mapping[str, Any], now_ms: int) -> tuple[int, int]:
+    """When the token was issued and when it expires, in ms. Raises 40142 if it has, 40144 if its
+    times are not usable."""
+    issued_ms, expires_ms = time_ms(claims, "iat"), time_ms(claims, "exp")
     if expires_ms - issued_ms > JWT_LIFETIME_MS_MAX:
         raise _malformed("claim exp", "must be at most 24 hours after iat")
-    # Without this an iat in the far future would carry the 24 hours there with it.
-    if expires_ms > now_ms + JWT_LIFETIME_MS_MAX + CLOCK_SKEW_MS:
+    # One from the future would carry the 24 hours there with it, and escape being revoked.
+    if issued_ms > now_ms + CLOCK_SKEW_MS:
         raise _malformed("claim iat", "is in the future")
-    if "nbf" in claims and _time_ms(claims, "nbf") > now_ms + CLOCK_SKEW_MS:
+    if "nbf" in claims and time_ms(claims, "nbf") > now_ms + CLOCK_SKEW_MS:
         raise _malformed("claim nbf", "is in the future")
     if expires_ms <= now_ms:
         raise Unauthorized("the token has expired", TOKEN_EXPIRED)
-    return expires_ms
+    return issued_ms, expires_ms
 
 
-def _time_ms(claims: Mapping[str, Any], name: str) -> int:
+def time_ms(claims: Mapping[str, Any], name: str) -> int:
+    """A NumericDate (RFC 7519) in milliseconds. Raises Unauthorized 40144."""
     seconds = claims.get(name)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise _malformed(f"claim {name}", "must be a number of seconds since the epoch")
@@ -180,11 +174,11 @@ def _token_capability(claims: Mapping[str, Any], key: Key) -> Capability:
     return granted
 
 
-def _token_client_id(claims: Mapping[str, Any]) -> str | None:
-    client_id = claims.get("x-ably-clientId")
-    if client_id is not None and not (isinstance(client_id, str) and client_id):
-        raise _malformed("claim x-ably-clientId", "must be a non-empty string")
-    return client_id
+def _text_claim(claims: Mapping[str, Any], name: str) -> str | None:
+    text = claims.get(name)
+    if text is not None and not (isinstance(text, str) and text):
+        raise _malformed(f"claim {name}", "must be a non-empty string")
+    return text
 
 
 def _malformed(part: str, reason: str) -> Unauthorized:

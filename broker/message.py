@@ -34,6 +34,19 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=
     extras: dict[str, Any] | None = None
 
 
+class PresenceMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """What a member says when it enters, updates or leaves (TP3). A member is one client id on one
+    connection; `id` is `<connectionId>:<msgSerial>:<index>` unless its publisher chose it, or the
+    broker made it."""
+
+    id: str
+    client_id: str
+    connection_id: str
+    data: Any = None  # as Message.data
+    encoding: str | None = None
+    extras: dict[str, Any] | None = None
+
+
 class StoredMessage(Message, frozen=True, omit_defaults=True, kw_only=True):
     """A message that is in the log.
 

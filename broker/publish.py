@@ -9,8 +9,7 @@ nothing has happened; what it returns differs from what it was given only by the
 and by payloads brought to their stored form.
 
 Refuses to do: judge extras (`broker.extras`), parse wire formats (`broker.wire`), assign ids or
-serials, or look up connections: a `connectionKey` is refused until connections exist (`_on_behalf`
-is the seam).
+serials, or look up connections (`Broker.check` has done that).
 """
 
 from collections.abc import Sequence
@@ -64,7 +63,7 @@ def validate(
     identified: whether the namespace takes messages of identified clients only.
     Raises Unauthorized: 40160 no `publish` (or no `privileged-headers`); 40161 unidentified.
     BadRequest: 40030 no messages, or ephemeral mixed with durable; 40034 too many; 40031 ids;
-    40016 name; 40012 client id; 40006 connection key; 40013 data or encoding; 40032 extras;
+    40016 name; 40012 client id; 40013 data or encoding; 40032 extras;
     40009 (status 413) too large.
     """
     principal.require("publish", channel)
@@ -145,8 +144,6 @@ def _checked(
     message: Message, principal: Principal, channel: str, limits: PublishLimits
 ) -> Message:
     """The message with its payload in stored form, every field of it checked on its own."""
-    if message.connection_key is not None:
-        message = _on_behalf(message)
     data, encoding = encode_payload(message.data, message.encoding)
     if data is not message.data or encoding != message.encoding:
         message = msgspec.structs.replace(message, data=data, encoding=encoding)
@@ -154,11 +151,6 @@ def _checked(
     if message.extras is not None:
         check_extras(message.extras, principal, channel)
     return message
-
-
-def _on_behalf(message: Message) -> Message:
-    """The message with the connection its key belongs to. Until connections exist, none does."""
-    raise BadRequest("connectionKey does not name a live connection", INVALID_CONNECTION_KEY)
 
 
 def _check_texts(message: Message, limits: PublishLimits) -> None:

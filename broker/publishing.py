@@ -6,14 +6,19 @@ the first serials, whatever its payload (reference 1.7.1); a differing payload o
 """
 
 import zlib
+from collections.abc import Sequence
 from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 
 from broker import tenancy
+from broker.acceptance import accepted
 from broker.channels import channel_key
 from broker.errors import NotFound
-from broker.events import ChannelCreated, Kind, MessagePublished
+from broker.events import Kind, MessagePublished
+from broker.extras import is_ephemeral
+from broker.lifecycle import opening
 from broker.message import Message
 from storage import Decision, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
@@ -23,13 +28,39 @@ TABLE = "dedup"
 
 
 class Publish(msgspec.Struct, frozen=True, gc=False):
-    """Validated messages for one channel. `keyed`: their ids are the publisher's own."""
+    """Validated messages for one channel. `keyed`: their ids are the publisher's own. `resent`:
+    the (connectionId, msgSerial) they came with, when it may have been accepted before."""
 
     app: str
     channel: str
     messages: tuple[Message, ...]
     keyed: bool
     kind: Kind = Kind.MESSAGES
+    resent: tuple[str, int] | None = None
+
+
+class Origin(NamedTuple):
+    """Where messages came from over a connection. `resent`: whether they may have been accepted
+    before, because the connection was resumed or the msgSerial was seen."""
+
+    connection: str
+    msg_serial: int
+    resent: bool
+
+
+def from_connection(app: str, channel: str, messages: Sequence[Message], origin: Origin) -> Publish:
+    """The command for validated messages; those without ids get the protocol's (reference 3.6)."""
+    keyed = messages[0].id is not None
+    base = f"{origin.connection}:{origin.msg_serial}"
+    owned = tuple(
+        msgspec.structs.replace(
+            message, id=message.id or f"{base}:{index}", connection_id=origin.connection
+        )
+        for index, message in enumerate(messages)
+    )
+    kind = Kind.EPHEMERAL if is_ephemeral(messages[0]) else Kind.MESSAGES
+    resent = (origin.connection, origin.msg_serial) if origin.resent else None
+    return Publish(app, channel, owned, keyed, kind, resent)
 
 
 def decide(rows: Rows, command: Publish, ms: int) -> Decision:
@@ -41,12 +72,14 @@ def decide(rows: Rows, command: Publish, ms: int) -> Decision:
         repeat = _repeat(rows, stream, command)
         if repeat is not None:
             return repeat
+    elif command.resent:
+        serial = accepted(rows, *command.resent)
+        if serial is not None:
+            return Decision(duplicate=tuple(range(serial, serial + len(command.messages))))
     events: list[tuple[Stream, object]] = [
         (stream, MessagePublished(message, command.keyed)) for message in command.messages
     ]
-    if rows.get("channels", channel_key(command.app, command.channel)) is None:
-        events.append((Stream(command.app, command.channel, Kind.CHANNEL), ChannelCreated()))
-    return Decision(events)
+    return Decision(opening(rows, command.app, command.channel, events))
 
 
 def _repeat(rows: Rows, stream: Stream, command: Publish) -> Decision | None:

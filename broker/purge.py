@@ -13,9 +13,16 @@ what it removed.
 
 import msgspec
 
-from broker import channels, tenancy
+from broker import channels, lifecycle, randomness, tenancy
 from broker.errors import BadRequest, NotFound
-from broker.events import ChannelRemoved, Kind, PurgeCompleted, PurgeRequested
+from broker.events import (
+    ChannelClosed,
+    ChannelRemoved,
+    Kind,
+    PurgeCompleted,
+    PurgeRequested,
+)
+from broker.presence import ClearMembers
 from broker.tenancy import SYSTEM
 from storage import Cut, Decision, Log, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
@@ -56,9 +63,13 @@ def decide(rows: Rows, command: Purge, ms: int) -> Decision:
 
 
 def remove_channel(rows: Rows, command: RemoveChannel, ms: int) -> Decision:
-    if channels.channel(rows, command.app, command.channel) is None:
+    app, channel = command.app, command.channel
+    if channels.channel(rows, app, channel) is None:
         return Decision()
-    return Decision([(Stream(command.app, command.channel, Kind.CHANNEL), ChannelRemoved())])
+    events: list[tuple[Stream, object]] = [(Stream(app, channel, Kind.CHANNEL), ChannelRemoved())]
+    if lifecycle.is_active(rows, app, channel):
+        events.append((Stream(app, "", Kind.LIFECYCLE), ChannelClosed(channel)))
+    return Decision(events)
 
 
 def complete(rows: Rows, command: CompletePurge, ms: int) -> Decision:
@@ -101,11 +112,21 @@ async def carry_out(log: Log, serial: int, request: PurgeRequested) -> None:
         if request.client_id is not None:
             await _redact_client(log, request, name, serial)
             continue
+        if deleted:
+            await _clear_members(log, request.app, name)
         streams = [Stream(request.app, name, kind) for kind in _CHANNEL_KINDS]
-        await log.trim([Cut(stream, serial) for stream in streams])
+        await log.trim([Cut(stream, log.position if deleted else serial) for stream in streams])
         if deleted:
             await log.submit(RemoveChannel(request.app, name), app=request.app)
     await log.submit(CompletePurge(serial), app=request.app)
+
+
+async def _clear_members(log: Log, app: str, channel: str) -> None:
+    """Fixtures would stay for ever: they have no connection that could be lost."""
+    more = True
+    while more:
+        command = ClearMembers(app, channel, randomness.new_id())
+        more = (await log.submit(command, app=app)).reply
 
 
 async def _channels(log: Log, request: PurgeRequested) -> list[str]:

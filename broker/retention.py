@@ -2,6 +2,8 @@
 
 from broker import tenancy
 from broker.events import Kind
+from broker.nonces import NONCE_RETENTION_MS
+from broker.revocations import REVOCATION_RETENTION_MS
 from broker.settings import FOREVER, BrokerSettings
 from storage import Log, Retention, Rows, Stream
 
@@ -17,8 +19,12 @@ def retention(rows: Rows, settings: BrokerSettings, stream: Stream) -> Retention
             return Retention(_age(age), rules.messages_max, rules.bytes_max)
         case Kind.EPHEMERAL:
             return Retention(_age(settings.ephemeral_retention_ms))
-        case Kind.ATTACHMENTS:
+        case Kind.ATTACHMENTS | Kind.CONNECTIONS | Kind.LIFECYCLE:
             return Retention(_age(settings.attachment_retention_ms))
+        case Kind.NONCES:
+            return Retention(NONCE_RETENTION_MS)
+        case Kind.REVOCATIONS:
+            return Retention(REVOCATION_RETENTION_MS)
     return Retention()
 
 

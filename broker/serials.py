@@ -18,6 +18,16 @@ def render(serial: int, series: str) -> str:
     return f"{ms:014d}-{counter:03d}@{series}:{index:03d}"
 
 
+def before(serial: int) -> int:
+    """A serial that could have come right before this one: where to stand to see it next."""
+    ms, counter, index = clock.unpack(serial)
+    if index:
+        return serial - 1
+    if counter:
+        return clock.pack(ms, counter - 1, clock.INDEX_MAX)
+    return clock.pack(ms - 1, clock.COUNTER_MAX, clock.INDEX_MAX)
+
+
 def parse(text: str, series: str) -> int:
     """The log's serial. Without an index it is the last of its publish, as channel serials are.
     Raises BadRequest 40003 for anything that is not a serial of this log."""

@@ -10,7 +10,12 @@ __all__ = ["BrokerSettings", "check_positive", "setting"]
 HOUR_MS = 3_600_000
 FOREVER = 0
 _MAY_BE_ZERO = frozenset(
-    {"message_retention_ms", "ephemeral_retention_ms", "attachment_retention_ms"}
+    {
+        "message_retention_ms",
+        "ephemeral_retention_ms",
+        "attachment_retention_ms",
+        "presence_members_max",
+    }
 )
 
 
@@ -32,6 +37,21 @@ class BrokerSettings:
     )
     rewind_messages_max: int = setting(
         1_000, "messages", "largest rewind of an in-process subscriber"
+    )
+    connection_state_ttl_ms: int = setting(
+        120_000, "ms", "how long a connection that lost its transport can be resumed"
+    )
+    presence_leave_delay_ms: int = setting(
+        15_000, "ms", "how long members stay when their connection lost its transport"
+    )
+    presence_members_max: int = setting(0, "members", "members of one channel; 0 is no limit")
+    connection_channels_max: int = setting(200, "channels", "channels attached on one connection")
+    channel_idle_ms: int = setting(60_000, "ms", "how long an unused channel stays active")
+    occupancy_pause_ms: int = setting(
+        1_000, "ms", "pause between two occupancy messages of one channel"
+    )
+    app_log_reports_max: int = setting(
+        10, "messages", "refusals told on [meta]log in one second, for each app"
     )
     log: LogSettings = field(default_factory=LogSettings)
 

@@ -1,5 +1,6 @@
 """The one place where the log's errors become the broker's, by who must act."""
 
+import logging
 from types import TracebackType
 
 from broker.errors import BrokerError, InUse, Overloaded, Unavailable
@@ -12,6 +13,7 @@ from storage import (
     LogFailed,
     LogFull,
     LogLocked,
+    Outcome,
     QueueFull,
     StorageError,
 )
@@ -20,6 +22,9 @@ INTERNAL = 50000
 TIMEOUT = 50003
 CLOSED = 80017
 WRITE_RATE = 42913
+
+
+logger = logging.getLogger("tidelog.broker")
 
 
 class DamagedLog(BrokerError):
@@ -53,6 +58,16 @@ class mapped:  # noqa: N801 - used as a verb: with mapped(): ...
     ) -> None:
         if isinstance(error, StorageError):
             raise _as_broker_error(error) from error
+
+
+def as_result(result: Outcome | Exception) -> Outcome | BrokerError:
+    """What became of a command, as the broker's callers are told."""
+    if isinstance(result, StorageError):
+        return _as_broker_error(result)
+    if isinstance(result, Outcome | BrokerError):
+        return result
+    logger.error("a command failed", exc_info=result)
+    return BrokerError("internal error", INTERNAL, 500)
 
 
 def _as_broker_error(error: StorageError) -> BrokerError:

@@ -31,11 +31,13 @@ _APP, _KEY, _NAMESPACE = b"a", b"k", b"n"
 
 
 class App(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`serial`: of its AppCreated, so that apps have an order even within a millisecond."""
+    """`serial`: of its AppCreated, so that apps have an order even within a millisecond.
+    presence_members_max: of each channel; None is no bound."""
 
     id: str
     serial: int
     name: str = ""
+    presence_members_max: int | None = None
 
     @property
     def created_ms(self) -> int:
@@ -88,8 +90,8 @@ class Tenancy:
         match record.event:
             case LogCreated(series):
                 table.put(_SERIES, series.encode())
-            case AppCreated(app, name):
-                table.put(_row(_APP, app), _encode(App(app, record.serial, name)))
+            case AppCreated(app, name, members_max):
+                table.put(_row(_APP, app), _encode(App(app, record.serial, name, members_max)))
             case AppDeleted(app):
                 _delete_app(table, app)
             case KeyCreated(app, key):
@@ -127,6 +129,12 @@ def app(rows: Rows, app_id: str) -> App | None:
 
 def app_exists(rows: Rows, app_id: str) -> bool:
     return rows.get(TABLE, _row(_APP, app_id)) is not None
+
+
+def presence_members_max(rows: Rows, app_id: str) -> int | None:
+    """How many members one channel of an app may have; None is no bound."""
+    found = app(rows, app_id)
+    return found.presence_members_max if found else None
 
 
 def apps(rows: Rows) -> list[App]:

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from broker.errors import BadRequest
-from broker.message import INVALID_DATA, Message, StoredMessage
+from broker.message import INVALID_DATA, Message, PresenceMessage, StoredMessage
 from broker.payload_encoding import binary_payload, stored_payload, text_payload
+from broker.presence import PresenceAction
 
 UNDECODABLE_BODY = 40001
 INVALID_CONNECTION_KEY = 40006
@@ -26,6 +27,7 @@ MUTATION_NOT_ENABLED = 93002
 
 # MessageAction (TM5): what a message on the wire is; history holds creations until messages mutate.
 ACTION_CREATE = 0
+ACTION_META = 3
 _MUTATIONS = (1, 2, 5)
 
 # Text fields of a message (TM2): wire name, our name, error code when it is not a string.
@@ -71,8 +73,14 @@ def to_wire(message: StoredMessage, *, binary: bool) -> dict[str, Any]:
 
     binary: for MessagePack, where bytes stay bytes; else for JSON, where they become base64.
     """
-    leaving = binary_payload if binary else text_payload
-    data, encoding = leaving(message.data, message.encoding)
+    return message_fields(message, message.serial, message.timestamp, binary=binary)
+
+
+def message_fields(
+    message: Message, serial: str, timestamp: int, *, binary: bool, action: int = ACTION_CREATE
+) -> dict[str, Any]:
+    """The wire map of a message that the log has under `serial`. As `to_wire`."""
+    data, encoding = (binary_payload if binary else text_payload)(message.data, message.encoding)
     fields = {
         "id": message.id,
         "name": message.name,
@@ -80,11 +88,29 @@ def to_wire(message: StoredMessage, *, binary: bool) -> dict[str, Any]:
         "encoding": encoding,
         "clientId": message.client_id,
         "connectionId": message.connection_id,
-        "timestamp": message.timestamp,
+        "timestamp": timestamp,
         "extras": message.extras,
-        "serial": message.serial,
-        "action": ACTION_CREATE,
-        "version": {"serial": message.serial, "timestamp": message.timestamp},
+        "serial": serial,
+        "action": action,
+        "version": {"serial": serial, "timestamp": timestamp},
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def presence_to_wire(
+    presence: PresenceMessage, action: PresenceAction, timestamp: int, *, binary: bool
+) -> dict[str, Any]:
+    """The wire map of a presence message (TP3); no value in it is None."""
+    data, encoding = (binary_payload if binary else text_payload)(presence.data, presence.encoding)
+    fields = {
+        "id": presence.id,
+        "action": int(action),
+        "clientId": presence.client_id,
+        "connectionId": presence.connection_id,
+        "timestamp": timestamp,
+        "data": data,
+        "encoding": encoding,
+        "extras": presence.extras,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -109,7 +109,9 @@ async def _open(
         if stream is not None:
             return SocketSession(await stack.enter_async_context(stream))
         try:
-            opening = broker.open(data, settings=settings, create_app=create)
+            opening = broker.open(
+                data, settings=settings, create_app=create, hold_connections=False
+            )
             return DirectSession(await stack.enter_async_context(opening))
         except InUse:
             if trio.current_time() > deadline:

@@ -27,8 +27,10 @@ Publish a message, and read it back:
   curl {trust}-u {curl_key} {url}/channels/{channel}/messages
 
 JavaScript (npm install ably):
-  const ably = new Ably.Rest({{ key: '{key}', endpoint: '{host}', {js_port} }});
-  await ably.channels.get('{channel}').publish('greeting', 'hello');
+  const ably = new Ably.Realtime({{ key: '{key}', endpoint: '{host}', {js_port} }});
+  const channel = ably.channels.get('{channel}');
+  await channel.subscribe(message => console.log(message.name, message.data));
+  await channel.publish('greeting', 'hello');
 
 Python (pip install ably):
 """

@@ -1,6 +1,7 @@
 """The whole server on a loopback port, and clients for it: broker, application and listener."""
 
 import base64
+import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,6 +25,8 @@ from broker.credentials import Key
 JSON = "application/json"
 MSGPACK = "application/x-msgpack"
 TYPES = (JSON, MSGPACK)
+_LINK = re.compile(r'^\s*<(.+)>;\s*rel="(\w+)"$')
+_RELATIVE = re.compile(r"^\./(\w+)\?(.*)$")
 _UNUSED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # httpx would make one for each client: 20 ms
 
 
@@ -54,6 +57,19 @@ def error_of(reply: httpx.Response) -> tuple[int, int]:
     assert reply.headers["x-ably-errorcode"] == str(error["code"])
     assert reply.headers["x-ably-errormessage"]
     return reply.status_code, error["code"]
+
+
+def links(reply: httpx.Response, word: str) -> dict[str, str]:
+    """Relation -> query string of the Link headers, read the way both SDKs do (reference 1.4)."""
+    found = {}
+    for element in reply.headers["link"].split(","):
+        match = _LINK.match(element)
+        assert match, element
+        relative = _RELATIVE.match(match[1])
+        assert relative, match[1]
+        assert relative[1] == word
+        found[match[2]] = relative[2]
+    return found
 
 
 def basic(key: str) -> dict[str, str]:
@@ -128,6 +144,7 @@ async def rest_server(
     clock: Clock = wall_clock,
     ssl_context: ssl.SSLContext | None = None,
     verify: ssl.SSLContext = _UNUSED,
+    sandbox: bool = False,
     **limits: Any,
 ) -> AsyncIterator[RestServer]:
     server_settings = ServerSettings(port=0, **limits)
@@ -136,7 +153,7 @@ async def rest_server(
         trio.open_nursery() as nursery,
         AsyncExitStack() as stack,
     ):
-        application = create_app(opened, server_settings)
+        application = create_app(opened, server_settings, sandbox=sandbox)
         stop = trio.Event()
         stack.callback(stop.set)
         start = await nursery.start(_serve, application, server_settings, ssl_context, stop)

@@ -1,9 +1,13 @@
 """The connection limits, without a socket; and the settings that they come from."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
 
 from api import admission
 from api.admission import Admission
@@ -117,3 +121,25 @@ def test_every_setting_has_a_unit_and_one_line_of_help() -> None:
 def test_settings_out_of_range_are_refused_at_once(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"\d|proxy"):
         ServerSettings(**bad)
+
+
+@pytest.mark.parametrize("how", ["authenticated", "answered", "released"])
+async def test_only_so_many_websockets_are_opened_at_a_time(how: str) -> None:
+    rooms = admission_of(handshakes_max=2)
+    first, second = admit(rooms), admit(rooms)
+    rooms.open_websocket(first)
+    await rooms.wait_for_turn()
+    rooms.open_websocket(second)
+    ends: dict[str, Callable[[], None]] = {
+        "authenticated": first.authenticated,
+        "answered": first.answered,
+        "released": partial(rooms.release, first),
+    }
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):  # as many as listeners
+            nursery.start_soon(rooms.wait_for_turn)
+        await wait_all_tasks_blocked()
+        assert len(nursery.child_tasks) == 2
+        ends[how]()
+    assert rooms.opening == 1
+    assert rooms.unauthenticated == (2 if how == "answered" else 1)

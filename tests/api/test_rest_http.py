@@ -20,8 +20,9 @@ NOT_FOUND = [
     "/",
     "/nothing",
     "/channels",
-    "/channels/c",
+    "/channels//",
     "/channels//messages",
+    "/apps",
     "/channels/a/b/messages",
 ]
 PATHS = ["/time", "/health", "/ready", messages_path("c"), "/nothing"]

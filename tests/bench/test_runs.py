@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench import redis_peer, results
+from bench import nats_peer, redis_peer, results
 from bench.__main__ import main
 from bench.registry import BENCHMARKS, measure
 from bench.scale import TINY
@@ -18,12 +18,17 @@ ROWS = {
     "rest": [len(TINY.rest)],
     "history": [len(TINY.history) * 3],
     "open": [4],
+    "publish": [2 * 2, 3],
+    "fanout": [2, 2],
+    "connections": [1, TINY.rounds],
+    "stalled": [3],
 }
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 async def test_runs(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(redis_peer, "installed", lambda: False)
+    monkeypatch.setattr(nats_peer, "installed", lambda: False)
     result = await measure(BENCHMARKS[name], TINY, tmp_path, "a test")
     assert [len(table.rows) for table in result.tables] == ROWS[name]
     for table in result.tables:

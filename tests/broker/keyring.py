@@ -1,8 +1,9 @@
 """One app with a key that may do anything, one that may do little, and one that was revoked."""
 
 from broker.capability import DEFAULT_KEY, parse
-from broker.credentials import Key
+from broker.credentials import Key, Principal
 
+REVOKED_CLIENT = "a client whose tokens were revoked"
 SECRET = "s3cret-of-the-full-key"
 
 FULL = Key(app_id="app", key_id="full", secret=SECRET, capability=DEFAULT_KEY)
@@ -26,6 +27,10 @@ class Keys:
 
     def app_exists(self, app_id: str) -> bool:
         return any(known == app_id for known, _ in self._keys)
+
+    def revoked_from(self, principal: Principal) -> int | None:
+        """That of one client; see test_revocations.py for the real thing."""
+        return 0 if principal.client_id == REVOKED_CLIENT else None
 
 
 KEYRING = Keys(FULL, NARROW, REVOKED)

@@ -8,7 +8,7 @@ import trio
 
 import broker
 from broker import BadRequest, Broker, BrokerSettings, Message, Unavailable
-from broker.hub import Subscription
+from broker.subscription import Subscription
 from storage import LogSettings
 from tests.broker.conftest import FakeClock
 
@@ -136,7 +136,7 @@ async def test_cancelling_loses_nothing(opened: Broker) -> None:
 async def test_leaving_ends_the_delivery(opened: Broker) -> None:
     async with opened.channel("c").subscribe() as messages:
         await publish(opened, [1])
-    assert not opened.hub._subscribers
+    assert not opened.epoch.hub._sinks
     await publish(opened, [2])
     with pytest.raises(Unavailable):
         assert await take(messages, 2) == []  # at most what it had already

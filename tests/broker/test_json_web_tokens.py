@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.authentication import authenticate_token
 from broker.capability import DEFAULT_KEY, parse
 from broker.credentials import Key, Principal
 from broker.errors import BrokerError, NotFound, Unauthorized
-from broker.json_web_tokens import CLOCK_SKEW_MS, JWT_LIFETIME_MS_MAX, authenticate_token
-from tests.broker.keyring import FULL, KEYRING, NARROW, REVOKED, SECRET
+from broker.json_web_tokens import CLOCK_SKEW_MS, JWT_LIFETIME_MS_MAX
+from tests.broker.keyring import FULL, KEYRING, NARROW, REVOKED, REVOKED_CLIENT, SECRET
 
 NOW_MS = 1_700_000_000_000
 NOW = NOW_MS // 1000
@@ -58,6 +59,7 @@ def test_a_jwt_authenticates_with_the_capability_of_its_key(algorithm: str) -> N
         key_name="app.full",
         capability=DEFAULT_KEY,
         kind="jwt",
+        issued_ms=(NOW - 1) * 1000,
         expires_ms=(NOW + 3600) * 1000,
     )
 
@@ -79,6 +81,7 @@ def test_claims_narrow_the_capability_and_bind_the_client() -> None:
     principal = authenticate_token(KEYRING, token, now_ms=NOW_MS)
     assert principal.client_id == "ann"
     assert principal.capability == parse({"orders:eu": ["publish"]})
+    assert principal.revocation_key == "group"
 
 
 def test_a_null_claim_is_an_absent_one() -> None:
@@ -131,6 +134,10 @@ def test_a_client_clock_may_run_ahead_a_little() -> None:
         ({"x-ably-capability": "{}"}, (40160, 401)),
         ({"x-ably-clientId": ""}, (40144, 401)),
         ({"x-ably-clientId": 7}, (40144, 401)),
+        ({"x-ably-clientId": REVOKED_CLIENT}, (40141, 401)),
+        ({"x-ably-revocation-key": ""}, (40144, 401)),
+        ({"x-ably-revocation-key": ["group"]}, (40144, 401)),
+        ({"iat": NOW + 600}, (40144, 401)),
         ({"x-ably-token": "app.native"}, (40101, 401)),
     ],
 )

@@ -158,11 +158,6 @@ def test_an_identified_namespace_takes_no_anonymous_message() -> None:
     assert checked(Message(client_id="ann"), identified=True)[0].client_id == "ann"
 
 
-@pytest.mark.parametrize("connection_key", ["", "unknown!key"])
-def test_a_connection_key_names_no_connection_yet(connection_key: str) -> None:
-    assert refusal(Message(connection_key=connection_key)) == (40006, 400)
-
-
 @pytest.mark.parametrize(
     ("data", "encoding", "stored"),
     [

@@ -26,49 +26,77 @@ READY = re.compile(r"listening on (https?)://localhost:(\d+)")
 STOP_WITHIN_S = 30
 
 
-@dataclass(frozen=True)
 class ServerProcess:
-    port: int
-    tls: bool
-    data: Path
+    """On one data directory and, from its first start on, one port."""
+
+    def __init__(self, data: Path, *, tls: bool, options: tuple[str, ...] = ()) -> None:
+        self.data = data
+        self.tls = tls
+        self.port = 0
+        self._log = data.parent / f"{data.name}.log"
+        self._options = ["--key", KEY, *(["--tls-dev"] if tls else []), *options]
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def ca_file(self) -> Path:
         return self.data / "tls-dev" / "ca.pem"
 
+    def start(self) -> None:
+        command = [sys.executable, "-m", "api.cli", "serve", "--host", "localhost"]
+        command += ["--port", str(self.port), "--data", str(self.data), *self._options]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with self._log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=self.data.parent,
+                env=environment,
+            )
+        self.port = self._announced_port()
+
+    def kill(self) -> None:
+        """As `kill -9` does."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        status = self._end(signal.SIGTERM)
+        assert status == 0, self._log.read_text()
+
+    def check(self) -> None:
+        assert self._errors() == []
+
+    def _end(self, by: signal.Signals) -> int:
+        assert self._process
+        with self._process as process:
+            self._process = None
+            process.send_signal(by)
+            return process.wait(STOP_WITHIN_S)
+
+    def _announced_port(self) -> int:
+        assert self._process
+        assert self._process.stdout
+        for line in self._process.stdout:
+            if ready := READY.search(line.decode()):
+                return int(ready[2])
+        self._process.communicate()
+        raise AssertionError(f"the server did not start: {self._log.read_text()}")
+
+    def _errors(self) -> list[Any]:
+        lines = self._log.read_text().splitlines()
+        records = [json.loads(line) for line in lines if line.startswith("{")]
+        return [record for record in records if record["level"] in ("error", "critical")]
+
 
 @contextmanager
-def serving(data: Path, *, tls: bool) -> Iterator[ServerProcess]:
-    log = data.parent / f"{data.name}.log"
-    command = [sys.executable, "-m", "api.cli", "serve", "--host", "localhost", "--port", "0"]
-    command += ["--data", str(data), "--key", KEY, *(["--tls-dev"] if tls else [])]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with (
-        log.open("wb") as errors,
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, cwd=data.parent, env=environment
-        ) as process,
-    ):
-        try:
-            yield ServerProcess(_port(process, log), tls, data)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            status = process.wait(STOP_WITHIN_S)
-    assert status == 0, log.read_text()
-    assert _errors(log) == []
-
-
-def _port(process: "subprocess.Popen[bytes]", log: Path) -> int:
-    assert process.stdout
-    for line in process.stdout:
-        if ready := READY.search(line.decode()):
-            return int(ready[2])
-    raise AssertionError(f"the server did not start: {log.read_text()}")
-
-
-def _errors(log: Path) -> list[Any]:
-    records = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-    return [record for record in records if record["level"] in ("error", "critical")]
+def serving(data: Path, *, tls: bool, options: tuple[str, ...] = ()) -> Iterator[ServerProcess]:
+    server = ServerProcess(data, tls=tls, options=options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+    server.check()
 
 
 def token(

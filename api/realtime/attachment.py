@@ -1,0 +1,89 @@
+"""A channel attached on a connection: what it sees, as which bytes, and where it stands in the log.
+
+One encoding of a batch serves every attachment that has the same view of the channel by the same
+name in the same format (design.md 4). Only a batch that holds the connection's own messages is
+encoded apart where it does not want their echo.
+"""
+
+from collections.abc import Callable
+
+from api.realtime.outbox import Outbox
+from api.realtime.protocol import Action, encode
+from broker.channel_name import ChannelName
+from broker.delivery import View, runs
+from broker.follower import Follower
+from broker.hub import Batch
+from broker.modes import Mode
+
+
+class Attachment(Follower):
+    """`name`: as the client wrote it; `base`: the same, parsed. `silent_for`: its connectionId, if
+    it wants no echo. `asked`: the modes its client wants; `modes`: those it has; `bits`:
+    the same, for the path of every publish."""
+
+    name: str
+    base: ChannelName
+    asked: Mode
+    modes: Mode
+    bits: int
+    params: dict[str, str]
+
+    def prepare(
+        self,
+        name: str,
+        series: str,
+        outbox: Outbox,
+        lagging: Callable[["Attachment"], None],
+        *,
+        binary: bool,
+        silent_for: str | None,
+    ) -> None:
+        """Say where it delivers to, and how."""
+        self.name = name
+        self.is_closed = False
+        self._series = series
+        self._outbox = outbox
+        self._lagging = lagging
+        self._binary = binary
+        self._silent_for = silent_for
+
+    def grant(self, modes: Mode, params: dict[str, str]) -> None:
+        """What it may do and sees from now on."""
+        self.modes = modes
+        self.bits = int(modes)
+        self.params = params
+        self._view = View(
+            self._binary,
+            messages=Mode.SUBSCRIBE in modes,
+            presence=Mode.PRESENCE_SUBSCRIBE in modes,
+        )
+        self._variant = (self.name, self._view)
+
+    def emit(self, batch: Batch) -> None:
+        if self.is_closed:
+            return
+        if self._silent_for is not None and self._silent_for in batch.publishers:
+            data = self._encode(batch, self._view._replace(without=self._silent_for))
+        else:
+            shared = batch.encoded.get(self._variant)
+            if shared is None:
+                shared = batch.encoded[self._variant] = self._encode(batch, self._view)
+            data = shared
+        if data:
+            self._outbox.deliver(data, self, batch.first)
+
+    def lagging(self) -> None:
+        self._lagging(self)
+
+    def _encode(self, batch: Batch, view: View) -> bytes:
+        frames = []
+        for run in runs(batch.records, self._series, view):
+            message = {
+                "action": Action.PRESENCE if run.presence else Action.MESSAGE,
+                "channel": self.name,
+                "channelSerial": run.serial,
+                "timestamp": run.items[-1]["timestamp"],
+                "presence" if run.presence else "messages": run.items,
+            }
+            frames.append(encode(message, binary=self._binary))
+        return b"".join(frames)

@@ -1,0 +1,246 @@
+"""The channels of one connection: attached, synced, caught up, detached (RTL4, RTL5, RTP17-19)."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from api.realtime.attaching import Wanted, permitted, wanted
+from api.realtime.attachment import Attachment
+from api.realtime.catching_up import CatchingUp
+from api.realtime.protocol import (
+    HAS_BACKLOG,
+    HAS_PRESENCE,
+    RESUMED,
+    Action,
+    Inbound,
+)
+from api.realtime.syncing import sync
+from api.realtime.wiring import Wiring
+from broker import BrokerError, meta
+from broker.attach_point import AttachPoint
+from broker.credentials import NOT_PERMITTED
+from broker.errors import BadRequest, NotFound, Unauthorized
+from broker.modes import Mode
+from broker.occupancy import Attach, Detach, Occupancy
+from broker.occupancy_feed import EVERY_CHANNEL
+from broker.serials import render
+from broker.wire import ACTION_META
+
+TOO_MANY_CHANNELS = 90010
+NOT_RECOVERABLE = 90003
+OCCUPANCY_NAME = "[meta]occupancy"
+
+
+class Channels:
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
+        self._attached: dict[str, Attachment] = {}
+        self._occupancies: dict[str, Callable[[], None]] = {}
+        self._catching_up = CatchingUp(wiring)
+
+    def modes(self, name: str | None) -> Mode | None:
+        """What is granted on a channel, None when it is not attached."""
+        attachment = self._attached.get(name or "")
+        return None if attachment is None else attachment.modes
+
+    def attach(self, pm: Inbound) -> None:
+        name = pm.channel or ""
+        try:
+            self._check_room(name)
+            asked = wanted(pm, self._wiring.principal)
+        except BrokerError as error:
+            self._fail(name, error)
+            return
+        known = self._attached.get(name)
+        if known is not None and (asked.continues or asked.rewind is None):
+            known.asked = asked.asked
+            self._grant(known, asked.modes, asked.params, resumed=asked.continues)
+            return
+        if known is not None:
+            self._drop(known)
+        self._begin(asked)
+
+    def detach(self, pm: Inbound) -> None:
+        name = pm.channel or ""
+        attachment = self._attached.get(name)
+        if attachment is not None:
+            self._leave(attachment)
+            self._drop(attachment)
+        self._wiring.send({"action": Action.DETACHED, "channel": name})
+
+    def sync(self, pm: Inbound) -> None:
+        """The client asks who is there (RTP19a)."""
+        attachment = self._attached.get(pm.channel or "")
+        if attachment is not None and Mode.PRESENCE_SUBSCRIBE in attachment.modes:
+            sync(self._wiring, attachment, attachment.position)
+
+    def judge_again(self) -> None:
+        """The credentials changed: what was asked for is granted anew, more of it or less; a
+        channel that they no longer permit fails (RTC8a1)."""
+        for attachment in list(self._attached.values()):
+            granted = attachment.asked & permitted(attachment.base, self._wiring.principal)
+            if not granted:
+                error = Unauthorized(
+                    "the new credentials do not permit this channel", NOT_PERMITTED
+                )
+                self._fail(attachment.name, error)
+            elif granted != attachment.modes:
+                self._grant(attachment, granted, attachment.params)
+
+    def drop_all(self) -> None:
+        """The transport is gone; what members remain is the connection's business."""
+        for attachment in list(self._attached.values()):
+            self._drop(attachment)
+
+    def _check_room(self, name: str) -> None:
+        limit = self._wiring.broker.settings.connection_channels_max
+        if name not in self._attached and len(self._attached) >= limit:
+            raise BadRequest(f"a connection attaches at most {limit} channels", TOO_MANY_CHANNELS)
+
+    def _fail(self, name: str, error: BrokerError) -> None:
+        attachment = self._attached.get(name)
+        if attachment is not None:
+            self._leave(attachment)
+            self._drop(attachment)
+        self._wiring.send({"action": Action.ERROR, "channel": name, "error": error.info})
+        self._wiring.refused(error, name)
+
+    def _begin(self, asked: Wanted) -> None:
+        wiring = self._wiring
+        key, point = wiring.broker.find_attach_point(
+            wiring.app, asked.name, asked.modes, serial=asked.serial, rewind=self._rewind(asked)
+        )
+        attachment = Attachment(wiring.broker.log, key, point.position, point.floors)
+        attachment.prepare(
+            asked.name.sent,
+            wiring.broker.series,
+            wiring.outbox,
+            self._catching_up.add,
+            binary=wiring.binary,
+            silent_for=None if wiring.echo else wiring.held.id,
+        )
+        attachment.grant(asked.modes, asked.params)
+        attachment.base, attachment.asked = asked.name, asked.asked
+        self._attached[attachment.name] = attachment
+        attachment.behind = point.has_backlog
+        if point.floors:
+            wiring.broker.epoch.hub.add(key, attachment)
+        self._record(Attach, attachment)
+        self._attached_reply(attachment, point, point.position, resumed=point.resumed)
+        if point.has_backlog:
+            self._catching_up.add(attachment)
+
+    def _rewind(self, asked: Wanted) -> Any:
+        """A client that continues is not rewound, whether or not it can (reference 3.7)."""
+        return None if asked.continues else asked.rewind
+
+    def _grant(
+        self, attachment: Attachment, modes: Mode, params: dict[str, str], *, resumed: bool = True
+    ) -> None:
+        """An attached channel goes on where it is, with what is granted now."""
+        broker, hub = self._wiring.broker, self._wiring.broker.epoch.hub
+        key, point = broker.find_attach_point(self._wiring.app, attachment.base, modes)
+        self._stop_occupancy(attachment)
+        if modes != attachment.modes:
+            self._record(Detach, attachment)
+            attachment.modes = modes
+            self._record(Attach, attachment)
+        attachment.grant(modes, params)
+        attachment.follow(point.floors, point.now)
+        if point.floors:
+            hub.add(key, attachment)
+        else:
+            hub.remove(key, attachment)
+        self._attached_reply(attachment, point, attachment.position, resumed=resumed)
+
+    def _attached_reply(
+        self, attachment: Attachment, point: AttachPoint, position: int, *, resumed: bool
+    ) -> None:
+        """ATTACHED, then who is there and how many, before anything that is delivered."""
+        flags = int(attachment.modes)
+        flags |= RESUMED if resumed else 0
+        flags |= HAS_BACKLOG if attachment.behind else 0
+        flags |= HAS_PRESENCE if point.members else 0
+        reply: dict[str, Any] = {
+            "action": Action.ATTACHED,
+            "channel": attachment.name,
+            "channelSerial": render(position, self._wiring.broker.series),
+            "flags": flags,
+        }
+        if attachment.params:
+            reply["params"] = attachment.params
+        if point.missed:
+            reply["error"] = NotFound(point.missed, NOT_RECOVERABLE).info
+        self._wiring.send(reply)
+        if point.members:
+            sync(self._wiring, attachment, point.now)
+        self._start_occupancy(attachment)
+
+    def _record(self, event: type[Attach] | type[Detach], attachment: Attachment) -> None:
+        """In the log; nobody waits for it."""
+        wiring = self._wiring
+        if attachment.base.qualifier == meta.QUALIFIER:
+            return
+        epoch = wiring.broker.epoch.connections.epoch
+        command = event(
+            wiring.app, attachment.base.name, wiring.held.id, int(attachment.modes), epoch
+        )
+        wiring.broker.epoch.background.post(wiring.app, command)
+
+    def _leave(self, attachment: Attachment) -> None:
+        if Mode.PRESENCE in attachment.modes:
+            wiring = self._wiring
+            wiring.broker.epoch.connections.leave_channel(wiring.held, attachment.base.name)
+
+    def _drop(self, attachment: Attachment) -> None:
+        attachment.is_closed = True
+        del self._attached[attachment.name]
+        self._catching_up.discard(attachment)
+        self._stop_occupancy(attachment)
+        self._wiring.broker.epoch.hub.remove(attachment.key, attachment)
+        self._record(Detach, attachment)
+
+    def _start_occupancy(self, attachment: Attachment) -> None:
+        """Tell the metrics now and whenever they change (params occupancy, [meta]occupancy)."""
+        base = attachment.base
+        everywhere = base.qualifier == meta.QUALIFIER and base.name == meta.OCCUPANCY
+        if "occupancy" not in attachment.params and not everywhere:
+            return
+        feed, app = self._wiring.broker.epoch.occupancy, self._wiring.app
+        channel = EVERY_CHANNEL if everywhere else base.name
+        told = partial(self._tell_occupancy, attachment)
+        feed.add(app, channel, told)
+        self._occupancies[attachment.name] = partial(feed.remove, app, channel, told)
+        if not everywhere:
+            told(channel, feed.now(app, channel))
+
+    def _stop_occupancy(self, attachment: Attachment) -> None:
+        stop = self._occupancies.pop(attachment.name, None)
+        if stop is not None:
+            stop()
+
+    def _tell_occupancy(self, attachment: Attachment, channel: str, now: Occupancy) -> None:
+        wiring = self._wiring
+        metrics = msgspec.to_builtins(now)
+        if channel != attachment.base.name:
+            told = {"channelId": channel, "status": {"occupancy": {"metrics": metrics}}}
+        else:
+            told = {"metrics": _asked_metrics(metrics, attachment.params["occupancy"])}
+        timestamp = wiring.broker.time_ms()
+        message = {
+            "id": f"occupancy:{timestamp}:0",
+            "name": OCCUPANCY_NAME,
+            "action": ACTION_META,
+            "data": msgspec.json.encode(told).decode(),
+            "encoding": "json",
+            "timestamp": timestamp,
+        }
+        wiring.send({"action": Action.MESSAGE, "channel": attachment.name, "messages": [message]})
+
+
+def _asked_metrics(metrics: dict[str, int], asked: str) -> dict[str, int]:
+    """`metrics` is all of them, `metrics.publishers` that one."""
+    category = asked.partition(".")[2]
+    return {category: metrics[category]} if category in metrics else metrics

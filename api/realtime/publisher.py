@@ -1,0 +1,179 @@
+"""What a client publishes: messages and presence become commands, and their outcomes answers.
+
+Everything that one read of the socket brought goes to the log as one job, so that it shares a
+commit; the order is kept. A message that breaks a rule is refused alone.
+"""
+
+import trio
+
+from api.realtime.acknowledgements import Acknowledgements, Slot
+from api.realtime.attaching import INVALID_NAME, parsed
+from api.realtime.protocol import Inbound
+from api.realtime.wiring import Wiring
+from broker import BrokerError, Outcome, meta, wire
+from broker.channel_name import ChannelName
+from broker.credentials import NOT_PERMITTED
+from broker.errors import BadRequest, NotFound, Unauthorized
+from broker.modes import Mode
+from broker.presence import ChangePresence
+from broker.presence_input import read_presence
+from broker.publish import size_bytes
+from broker.publishing import Origin, Publish
+from broker.serials import render
+
+FORCED_NACK = 40099
+MODE_NOT_GRANTED = 40165
+NOT_ATTACHED = 90001
+PENDING_MAX = 10_000
+
+
+class Publisher:
+    """`resumed`: whether what comes may have been accepted before."""
+
+    def __init__(self, wiring: Wiring, *, resumed: bool) -> None:
+        self._wiring = wiring
+        self._resumed = resumed
+        self._newest = -1
+        self._answers = Acknowledgements(wiring.send)
+        self._commands: list[Publish | ChangePresence] = []
+        self._slots: list[Slot] = []
+        self._cost = 0
+        self._room: trio.Event | None = None
+
+    def message(self, pm: Inbound, attached: Mode | None) -> None:
+        """A MESSAGE. `attached`: the modes granted on its channel, None when not attached."""
+        slot = self._expect(pm)
+        try:
+            command = self._publish(pm, attached)
+        except BrokerError as error:
+            self._refuse(slot, error, pm)
+            return
+        self._add(slot, command, sum(map(size_bytes, command.messages)))
+
+    def presence(self, pm: Inbound, attached: Mode | None) -> None:
+        """A PRESENCE. As `message`."""
+        slot = self._expect(pm)
+        try:
+            command = self._change(pm, attached)
+        except BrokerError as error:
+            self._refuse(slot, error, pm)
+            return
+        self._add(slot, command, 256 * len(command.changes))
+
+    def refuse(self, msg_serial: int, error: BrokerError) -> None:
+        """A message that could not be read at all."""
+        self._answers.expect(msg_serial).answer = error
+
+    def flush(self) -> None:
+        """Hand over what was collected, and answer what can be."""
+        if self._commands:
+            commands, slots, cost = self._commands, self._slots, self._cost
+            self._commands, self._slots, self._cost = [], [], 0
+            try:
+                self._submit(commands, slots, cost)
+            except BrokerError as error:
+                for slot in slots:
+                    slot.answer = error
+        self._answers.flush()
+
+    async def wait_for_room(self) -> None:
+        """A client that sends faster than the disk takes it is read no further for a while."""
+        while len(self._answers) > PENDING_MAX:
+            self._room = self._room or trio.Event()
+            await self._room.wait()
+
+    def _refuse(self, slot: Slot, error: BrokerError, pm: Inbound) -> None:
+        slot.answer = error
+        self._wiring.refused(error, pm.channel)
+
+    def _expect(self, pm: Inbound) -> Slot:
+        return self._answers.expect(-1 if pm.msg_serial is None else pm.msg_serial)
+
+    def _add(self, slot: Slot, command: Publish | ChangePresence, cost: int) -> None:
+        self._commands.append(command)
+        self._slots.append(slot)
+        self._cost += cost
+
+    def _submit(
+        self, commands: list[Publish | ChangePresence], slots: list[Slot], cost: int
+    ) -> None:
+        series = self._wiring.broker.series
+
+        def done(results: list[Outcome | BrokerError]) -> None:
+            told = 0
+            for slot, command, result in zip(slots, commands, results, strict=True):
+                if isinstance(result, BrokerError):
+                    slot.answer = result
+                elif isinstance(command, Publish):
+                    serials = result.serials[: len(command.messages)]
+                    slot.answer = [None if s is None else render(s, series) for s in serials]
+                else:
+                    slot.answer = ()
+                    told = max((told, *(serial or 0 for serial in result.serials)))
+            # SDKs take their own presence from its echo: it must be there before the ACK is.
+            self._wiring.broker.epoch.hub.after(told, self._answer)
+
+        self._wiring.broker.enqueue(self._wiring.app, commands, done, cost=cost)
+
+    def _answer(self) -> None:
+        self._answers.flush()
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+
+    def _origin(self, pm: Inbound) -> Origin:
+        if pm.msg_serial is None or pm.msg_serial < 0:
+            raise BadRequest("msgSerial is missing")
+        resent = self._resumed or pm.msg_serial <= self._newest
+        self._newest = max(self._newest, pm.msg_serial)
+        return Origin(self._wiring.held.id, pm.msg_serial, resent)
+
+    def _publish(self, pm: Inbound, attached: Mode | None) -> Publish:
+        origin, name = self._origin(pm), _ordinary(pm.channel)
+        if pm.params is not None and str(pm.params.get("_forceNack")).lower() == "true":
+            raise BadRequest("refused because _forceNack was given", FORCED_NACK)
+        principal = self._wiring.principal
+        principal.require("publish", name.name)
+        _require(Mode.PUBLISH, attached)
+        messages = wire.read_messages(pm.messages or [])
+        return self._wiring.broker.prepare(principal, name.name, messages, origin)
+
+    def _change(self, pm: Inbound, attached: Mode | None) -> ChangePresence:
+        origin, name = self._origin(pm), _ordinary(pm.channel)
+        principal, settings = self._wiring.principal, self._wiring.broker.settings
+        principal.require("presence", name.name)
+        if attached is None:
+            raise NotFound("attach to the channel before entering it", NOT_ATTACHED)
+        _require(Mode.PRESENCE, attached)
+        changes = read_presence(
+            pm.presence or [],
+            principal,
+            origin.connection,
+            origin.msg_serial,
+            settings.message_bytes_max,
+        )
+        return ChangePresence(
+            principal.app_id,
+            name.name,
+            origin.connection,
+            changes,
+            origin.msg_serial,
+            settings.presence_members_max,
+        )
+
+
+def _ordinary(channel: str | None) -> ChannelName:
+    """The channel that a message is for. Raises BadRequest 40010, Unauthorized 40160."""
+    name = parsed(channel or "")
+    if name.qualifier == meta.QUALIFIER:
+        raise Unauthorized("nobody publishes to a metachannel", NOT_PERMITTED)
+    if name.qualifier is not None:
+        raise BadRequest("nothing can be published to a qualified channel", INVALID_NAME)
+    return name
+
+
+def _require(mode: Mode, attached: Mode | None) -> None:
+    if attached is not None and mode not in attached:
+        raise Unauthorized(
+            f"the channel was attached without the mode {mode.name}", MODE_NOT_GRANTED
+        )

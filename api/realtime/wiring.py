@@ -1,0 +1,45 @@
+"""What the parts of one connection share: the broker, who is there, and how to speak to it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from api.realtime.outbox import Outbox
+from api.realtime.protocol import encode
+from broker import Broker, BrokerError
+from broker.connections import LiveConnection
+from broker.credentials import Principal
+
+
+@dataclass(slots=True)
+class Wiring:
+    """`principal` changes when the client authenticates again. `tasks`: where what takes time runs;
+    it outlives the connection. `readers`: whoever reads on from disk has a place here."""
+
+    broker: Broker
+    held: LiveConnection
+    principal: Principal
+    outbox: Outbox
+    tasks: trio.Nursery
+    readers: trio.CapacityLimiter
+    binary: bool
+    echo: bool
+
+    @property
+    def app(self) -> str:
+        return self.principal.app_id
+
+    def refused(self, error: BrokerError, channel: str | None = None) -> None:
+        """Tell those who watch the app's log."""
+        self.broker.epoch.app_log.refused(
+            self.app,
+            error,
+            connectionId=self.held.id,
+            clientId=self.principal.client_id,
+            channel=channel,
+        )
+
+    def send(self, message: dict[str, Any]) -> None:
+        """A reply: it is never dropped."""
+        self.outbox.send(encode(message, binary=self.binary))

@@ -1,0 +1,22 @@
+"""The path segment that names a channel, as every route below `/channels/` reads it."""
+
+from urllib.parse import unquote
+
+from broker import channel_name
+from broker.channel_name import INVALID_CHANNEL_NAME
+from broker.errors import BadRequest
+
+
+def channel_of(segment: str) -> str:
+    """The channel that a path segment names, percent-decoded only now, so that %2F stays in it.
+
+    Raises BadRequest 40010, for qualified names too: what they qualify is an attachment.
+    """
+    try:
+        name = unquote(segment, errors="strict")
+    except UnicodeDecodeError:
+        raise BadRequest("the channel name is not UTF-8", INVALID_CHANNEL_NAME) from None
+    parsed = channel_name.parse(name)
+    if parsed.qualifier is not None:
+        raise BadRequest("a qualified channel cannot be addressed here", INVALID_CHANNEL_NAME)
+    return parsed.name

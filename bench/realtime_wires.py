@@ -1,0 +1,109 @@
+"""How a broker is spoken to over the wire, by a load that costs much less than the broker.
+
+What makes it cheap: nothing that subscribers receive is parsed. Every payload ends with MARK, which
+stands nowhere else in what a broker sends, and a stream is in order, so its n-th mark ends the n-th
+message: counting marks counts and times messages. What was counted is parsed and checked after the
+clock has stopped. A mark has three bytes because one or two may well stand in the length of a
+WebSocket frame; those of MARK cannot, for a "{" follows a length.
+
+A Wire is a running broker; it can be pickled, for one load may run in a process of its own.
+"""
+
+import re
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Protocol
+
+from bench.acknowledged import MESSAGE_BYTES, Wrong, number_of, payload
+
+MARK = b"(~)"
+TIMEOUT_S = 20.0
+LOOPBACK = "127.0.0.1"
+_NUMBERS = re.compile(rb"(\d{12})The tide[^~]*\(~\)")
+
+
+class Publisher(Protocol):
+    """One connection that publishes to one channel. `acknowledges`: whether the broker does."""
+
+    socket: socket.socket
+    acknowledges: bool
+
+    def frame(self, number: int, size: int = MESSAGE_BYTES) -> bytes:
+        """The bytes to send next, with a message of that number in them."""
+        ...
+
+    def acknowledged(self, chunk: bytes) -> int:
+        """How many messages the next bytes that were received acknowledge."""
+        ...
+
+    async def check(self, received: bytes, numbers: range) -> None:
+        """That all the messages, acknowledged by what was received, are kept: Wrong if not."""
+        ...
+
+
+class Wire(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def pid(self) -> int: ...
+
+    def publisher(self, channel: str) -> Publisher: ...
+
+    def durable_publisher(self, channel: str) -> Publisher:
+        """One that is acknowledged once the message is on disk."""
+        ...
+
+    def subscribers(self, channel: str, count: int) -> list[socket.socket]: ...
+
+
+def body(number: int, size: int = MESSAGE_BYTES) -> bytes:
+    """`size` bytes that begin with the number and end with MARK."""
+    text = payload(number).encode()
+    return (text + text[-1:] * (size - len(text)))[: size - len(MARK)] + MARK
+
+
+def connect(port: int, context: ssl.SSLContext | None = None) -> socket.socket:
+    made = socket.create_connection((LOOPBACK, port), timeout=TIMEOUT_S)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made if context is None else context.wrap_socket(made)
+
+
+def receive_until(source: socket.socket, is_complete: Callable[[bytes], bool]) -> bytes:
+    received = b""
+    while not is_complete(received):
+        more = source.recv(1 << 16)
+        if not more:
+            raise Wrong(f"the broker closed the connection after {received[-200:]!r}")
+        received += more
+    return received
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+class InOrder:
+    """What one subscriber received, to be held against what was sent."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._next = 0
+
+    def feed(self, chunk: bytes) -> None:
+        """Raises Wrong when a message is missing, doubled or out of order."""
+        held = self._rest + chunk
+        end = 0
+        for found in _NUMBERS.finditer(held):
+            end = found.end()
+            if (number := number_of(found[1])) != self._next:
+                raise Wrong(f"a subscriber received message {number} instead of {self._next}")
+            self._next += 1
+        self._rest = held[end:]
+
+    def check(self, count: int) -> None:
+        if self._next != count:
+            raise Wrong(f"a subscriber received {self._next} of {count} messages")

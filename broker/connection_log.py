@@ -1,0 +1,211 @@
+"""Connections as the log knows them: opened, resumed, lost, closed, expired.
+
+A connection outlives its transport, its process and the broker's restarts: what may resume it is
+here. Its connectionKey is `<connectionId>!<secret>`; the log holds a hash of the secret, and the
+hash before it, for a client that never saw the newest key comes back with the one it has.
+"""
+
+import hmac
+from collections.abc import Iterator
+from hashlib import blake2b
+
+import msgspec
+
+from broker import tenancy
+from broker.errors import BadRequest, NotFound
+from broker.events import (
+    BrokerStarted,
+    ConnectionClosed,
+    ConnectionExpired,
+    ConnectionLost,
+    ConnectionOpened,
+    ConnectionResumed,
+    Kind,
+)
+from storage import Decision, OnTrim, Record, Rows, Stream, Table
+from storage.projection import Decide
+from storage.serial import ms_of
+
+TABLE = "connections"
+INVALID_KEY = 80018
+BROKER = Stream("", "", Kind.CONNECTIONS)
+_EPOCH = b"e"
+_CONNECTION = b"c"
+
+
+class ConnectionRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`lost_ms`: when its transport went, None while a process holds it."""
+
+    app: str
+    id: str
+    key_hash: bytes
+    epoch: int
+    client_id: str | None = None
+    previous_hash: bytes = b""
+    lost_ms: int | None = None
+
+
+class StartBroker(msgspec.Struct, frozen=True):
+    """Begin an epoch. Decision.reply: its number."""
+
+
+class OpenConnection(msgspec.Struct, frozen=True):
+    app: str
+    connection: str
+    key_hash: bytes
+    epoch: int
+    client_id: str | None = None
+
+
+class ResumeConnection(msgspec.Struct, frozen=True):
+    """`given`: hash of the secret that the client showed. Refused with 80018 unless it is the
+    newest, or the one before it while `previous_allowed`."""
+
+    app: str
+    connection: str
+    given: bytes
+    key_hash: bytes
+    epoch: int
+    previous_allowed: bool
+
+
+class LoseConnection(msgspec.Struct, frozen=True):
+    app: str
+    connection: str
+    epoch: int
+
+
+class CloseConnection(msgspec.Struct, frozen=True):
+    app: str
+    connection: str
+
+
+class ExpireConnection(msgspec.Struct, frozen=True):
+    """Does nothing to a connection that a process holds again."""
+
+    app: str
+    connection: str
+    epoch: int
+
+
+def start(rows: Rows, command: StartBroker, ms: int) -> Decision:
+    epoch = latest_epoch(rows) + 1
+    return Decision([(BROKER, BrokerStarted(epoch))], reply=epoch)
+
+
+def open_(rows: Rows, command: OpenConnection, ms: int) -> Decision:
+    if not tenancy.app_exists(rows, command.app):
+        raise NotFound(f"there is no app {command.app!r}")
+    event = ConnectionOpened(command.connection, command.key_hash, command.epoch, command.client_id)
+    return _one(command.app, event)
+
+
+def resume(rows: Rows, command: ResumeConnection, ms: int) -> Decision:
+    row = connection(rows, command.connection)
+    if row is None or row.app != command.app or not _matches(row, command):
+        raise BadRequest("invalid connection key", INVALID_KEY)
+    event = ConnectionResumed(command.connection, command.key_hash, command.epoch)
+    return _one(command.app, event)
+
+
+def _matches(row: ConnectionRow, command: ResumeConnection) -> bool:
+    if hmac.compare_digest(row.key_hash, command.given):
+        return True
+    return command.previous_allowed and hmac.compare_digest(row.previous_hash, command.given)
+
+
+def lose(rows: Rows, command: LoseConnection, ms: int) -> Decision:
+    row = connection(rows, command.connection)
+    if row is None or row.epoch != command.epoch or row.lost_ms is not None:
+        return Decision()
+    return _one(command.app, ConnectionLost(command.connection))
+
+
+def close(rows: Rows, command: CloseConnection, ms: int) -> Decision:
+    if connection(rows, command.connection) is None:
+        return Decision()
+    return _one(command.app, ConnectionClosed(command.connection))
+
+
+def expire(rows: Rows, command: ExpireConnection, ms: int) -> Decision:
+    row = connection(rows, command.connection)
+    if row is None or (row.epoch == command.epoch and row.lost_ms is None):
+        return Decision()
+    return _one(command.app, ConnectionExpired(command.connection))
+
+
+def _one(app: str, event: object) -> Decision:
+    return Decision([(Stream(app, "", Kind.CONNECTIONS), event)])
+
+
+class ConnectionLog:
+    """The projection: one row per connection that may be resumed, and the latest epoch."""
+
+    name = TABLE
+    prefix = b"n"
+    kinds = frozenset({int(Kind.CONNECTIONS)})
+    on_trim = OnTrim.KEEP
+
+    def fold(self, table: Table, record: Record) -> None:
+        match record.event:
+            case BrokerStarted(epoch):
+                table.put(_EPOCH, epoch.to_bytes(8, "big"))
+            case ConnectionOpened(id_, key_hash, epoch, client_id):
+                app = record.stream.app
+                _put(table, ConnectionRow(app, id_, key_hash, epoch, client_id))
+            case ConnectionResumed(id_, key_hash, epoch):
+                _change(table, id_, key_hash=key_hash, epoch=epoch, lost_ms=None)
+            case ConnectionLost(id_):
+                _change(table, id_, lost_ms=ms_of(record.serial))
+            case ConnectionClosed(id_) | ConnectionExpired(id_):
+                table.delete(_key(id_))
+
+    def unfold(self, table: Table, record: Record) -> None:
+        raise AssertionError("connections are kept when their events are trimmed")
+
+
+def _put(table: Table, row: ConnectionRow) -> None:
+    table.put(_key(row.id), _encode(row))
+
+
+def _change(table: Table, id_: str, **fields: object) -> None:
+    value = table.get(_key(id_))
+    if value is None:
+        return
+    row = _read(value)
+    if "key_hash" in fields:
+        fields["previous_hash"] = row.key_hash
+    _put(table, msgspec.structs.replace(row, **fields))
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_read = msgspec.msgpack.Decoder(ConnectionRow).decode
+
+
+def _key(connection: str) -> bytes:
+    return _CONNECTION + blake2b(connection.encode(), digest_size=16).digest()
+
+
+def connection(rows: Rows, id_: str) -> ConnectionRow | None:
+    value = rows.get(TABLE, _key(id_))
+    return _read(value) if value else None
+
+
+def connections(rows: Rows) -> Iterator[ConnectionRow]:
+    """Every connection that may be resumed, of every app."""
+    for _, value in rows.scan(TABLE, _CONNECTION):
+        yield _read(value)
+
+
+def latest_epoch(rows: Rows) -> int:
+    return int.from_bytes(rows.get(TABLE, _EPOCH) or b"", "big")
+
+
+DECIDE: dict[type, Decide] = {
+    StartBroker: start,
+    OpenConnection: open_,
+    ResumeConnection: resume,
+    LoseConnection: lose,
+    CloseConnection: close,
+    ExpireConnection: expire,
+}
