@@ -51,6 +51,7 @@ class Admission:
         self._per_address: Counter[str] = Counter()
         self._strangers: dict[Connection, None] = {}  # in order of arrival
         self._opening: set[Connection] = set()
+        self._callbacks = (self._authenticated, self._answered)  # made once for all connections
         self._opened = trio.Event()
         self._empty = trio.Event()
 
@@ -80,7 +81,7 @@ class Admission:
         address = "" if self._is_trusted(host) else address_group(host)
         self._check_room(address)
         self._make_room_for_stranger()
-        connection = Connection(transport, address, self._authenticated, self._answered)
+        connection = Connection(transport, address, *self._callbacks)
         self.connections.add(connection)
         self._strangers[connection] = None
         if address:
@@ -104,6 +105,8 @@ class Admission:
             await self._empty.wait()
 
     def _is_trusted(self, host: str) -> bool:
+        if not self._trusted:
+            return False
         address = ipaddress.ip_address(host.partition("%")[0])
         mapped = getattr(address, "ipv4_mapped", None)
         return any((mapped or address) in network for network in self._trusted)

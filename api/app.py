@@ -14,22 +14,13 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api.replies import error_reply
-from api.rest import apps, channels, messages, presence, service, tokens
+from api.rest import apps, channels, comet, messages, presence, service, tokens
 from api.settings import ServerSettings
 from broker import Broker
 from broker.errors import BadRequest, BrokerError, NotFound
 
 METHOD_NOT_ALLOWED = 40500
 INTERNAL = 50000
-_CORS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Link, X-Ably-ErrorCode, X-Ably-ErrorMessage, X-Request-Id",
-}
-_PREFLIGHT = {
-    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
-    "Access-Control-Allow-Headers": "*, Authorization",
-    "Access-Control-Max-Age": "86400",
-}
 logger = logging.getLogger("tidelog.http")
 
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
@@ -47,10 +38,10 @@ def create_app(broker: Broker, settings: ServerSettings, *, sandbox: bool = Fals
     app.register_blueprint(messages.routes(broker, settings))
     app.register_blueprint(presence.routes(broker))
     app.register_blueprint(tokens.routes(broker, settings))
+    app.register_blueprint(comet.routes())
     if sandbox:
         app.register_blueprint(apps.routes(broker, settings))
-    app.before_request(_preflight)
-    app.after_request(_cors)
+    app.before_request(_options)
     app.register_error_handler(BrokerError, _refused)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _bug)
@@ -69,19 +60,15 @@ def _raw_paths(inner: Asgi) -> Asgi:
     return asgi
 
 
-async def _preflight() -> Response | None:
+async def _options() -> Response | None:
+    """For every path. What a browser asks with it (CORS), api.cross_origin answers."""
     if request.method != "OPTIONS":
         return None
     routes = current_app.create_url_adapter(request)
     methods = routes.allowed_methods() if routes else ()
-    response = Response(b"", 204, headers={**_PREFLIGHT, "Allow": ", ".join(sorted(methods))})
+    response = Response(b"", 204, headers={"Allow": ", ".join(sorted(methods))})
     for about_a_body in ("Content-Type", "Content-Length"):  # there is none (RFC 9110 8.6)
         response.headers.pop(about_a_body, None)
-    return response
-
-
-async def _cors(response: Response) -> Response:
-    response.headers.update(_CORS)
     return response
 
 

@@ -25,6 +25,18 @@ STATE_KEY = "tidelog.connection"
 
 
 class Connection:
+    __slots__ = (
+        "_on_answered",
+        "_on_authenticated",
+        "_on_drain",
+        "address",
+        "draining",
+        "is_serving",
+        "requests",
+        "scope",
+        "transport",
+    )
+
     def __init__(
         self,
         transport: trio.SocketStream,

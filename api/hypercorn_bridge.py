@@ -46,17 +46,16 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 
-from api import refusals
+from api import cross_origin, refusals
 from api.connection import STATE_KEY, Connection, connection_of
 from api.request_guard import WRITE_CHUNK_BYTES, App, RequestGuard
 from api.request_head import head_bytes_max
 from api.request_id import identified
 from api.settings import ServerSettings
+from api.tls_stream import Stream
 from broker.errors import BrokerError
 
 H2_RESETS_MAX = 1_000  # requests that one connection may open and take back (CVE-2023-44487)
-
-Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 logger = logging.getLogger("tidelog.http")
 
@@ -67,7 +66,8 @@ class HypercornBridge:
     def __init__(self, app: App, settings: ServerSettings) -> None:
         self._settings = settings
         self._config = _config(settings)
-        self._app = ASGIWrapper(cast("ASGIFramework", identified(RequestGuard(app, settings))))
+        layers = identified(cross_origin.readable(RequestGuard(app, settings)))
+        self._app = ASGIWrapper(cast("ASGIFramework", layers))
         self._state: LifespanState = {}
 
     @contextlib.asynccontextmanager
@@ -220,7 +220,8 @@ class _H11(H11Protocol):
     async def _send_error_response(self, status_code: int) -> None:
         error = _parse_error(status_code, self.config)
         body = refusals.envelope(error)
-        headers = [*refusals.reply_headers(error, body), (b"connection", b"close")]
+        headers = [*refusals.reply_headers(error, body), *cross_origin.FOR_ANYBODY]
+        headers.append((b"connection", b"close"))
         await self.stream_send(Response(STREAM_ID, headers=headers, status_code=status_code))
         await self.stream_send(Body(STREAM_ID, data=body))
         await self.stream_send(EndBody(STREAM_ID))

@@ -31,10 +31,11 @@ from api import refusals
 from api.admission import Admission
 from api.connection import Connection
 from api.file_descriptors import connections_affordable, raise_limit
-from api.hypercorn_bridge import HypercornBridge, Stream
+from api.hypercorn_bridge import HypercornBridge
 from api.request_guard import App
 from api.request_head import RequestHead, is_websocket_upgrade
 from api.settings import ServerSettings
+from api.tls_stream import Stream, TlsStream
 from broker.errors import BrokerError
 
 READ_BYTES = 64 * 1024
@@ -248,8 +249,8 @@ class _Server:
 
     async def _shake_hands(
         self, transport: trio.SocketStream, context: ssl.SSLContext
-    ) -> trio.SSLStream[trio.SocketStream]:
-        stream = trio.SSLStream(transport, context, server_side=True, https_compatible=True)
+    ) -> TlsStream:
+        stream = TlsStream(transport, context)
         try:
             with trio.fail_after(self._settings.tls_handshake_timeout_ms / 1000):
                 await stream.do_handshake()

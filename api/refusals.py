@@ -11,6 +11,7 @@ Refuses to echo anything that the client sent, and to tell a client what went wr
 import json
 from http import HTTPStatus
 
+from api import cross_origin
 from broker.errors import BadRequest, BrokerError, Overloaded, Unavailable
 
 Headers = list[tuple[bytes, bytes]]
@@ -77,14 +78,11 @@ def envelope(error: BrokerError) -> bytes:
 
 
 def reply_headers(error: BrokerError, body: bytes) -> Headers:
-    """Browsers may read a refusal from any origin: it says nothing about the application."""
     return [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"x-ably-errorcode", b"%d" % error.code),
         (b"x-ably-errormessage", error.message.encode("ascii", "replace")),
-        (b"access-control-allow-origin", b"*"),
-        (b"access-control-expose-headers", b"x-ably-errorcode, x-ably-errormessage"),
     ]
 
 
@@ -92,7 +90,7 @@ def http11_reply(error: BrokerError) -> bytes:
     """A whole HTTP/1.1 reply, for connections on which no HTTP server runs yet."""
     body = envelope(error)
     status_line = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n".encode()
-    headers = reply_headers(error, body)
+    headers = [*reply_headers(error, body), *cross_origin.FOR_ANYBODY]
     if error.status == HTTPStatus.UPGRADE_REQUIRED:  # it says to what (RFC 9110 15.5.22)
         headers += [(b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")]
     lines = [b"%s: %s\r\n" % header for header in headers]

@@ -31,6 +31,8 @@ This is a development certificate for {names}. Clients must be told to trust it:
   ably-python  SSL_CERT_FILE={ca}
   Node.js      NODE_EXTRA_CA_CERTS={ca}
   curl         curl --cacert {ca} https://localhost:PORT/time
+  Chromium     certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n tidelog -i {ca}
+  Firefox      import {ca} in Settings, Certificates, Authorities
 """
 
 
@@ -54,6 +56,8 @@ def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(TLS12_CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    # A client that ends without a goodbye may still read: HTTP and WebSocket know what is whole.
+    context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)  # OpenSSL 3
     context.set_alpn_protocols(ALPN_PROTOCOLS)
     try:
         context.load_cert_chain(cert_file, key_file, password=_no_password)

@@ -4,14 +4,13 @@ What makes it cheap: nothing that subscribers receive is parsed. Every payload e
 stands nowhere else in what a broker sends, and a stream is in order, so its n-th mark ends the n-th
 message: counting marks counts and times messages. What was counted is parsed and checked after the
 clock has stopped. A mark has three bytes because one or two may well stand in the length of a
-WebSocket frame; those of MARK cannot, for a "{" follows a length.
+WebSocket frame; those of MARK cannot, for the head of a map follows a length.
 
 A Wire is a running broker; it can be pickled, for one load may run in a process of its own.
 """
 
 import re
 import socket
-import ssl
 from collections.abc import Callable
 from typing import Protocol
 
@@ -64,10 +63,10 @@ def body(number: int, size: int = MESSAGE_BYTES) -> bytes:
     return (text + text[-1:] * (size - len(text)))[: size - len(MARK)] + MARK
 
 
-def connect(port: int, context: ssl.SSLContext | None = None) -> socket.socket:
+def connect(port: int) -> socket.socket:
     made = socket.create_connection((LOOPBACK, port), timeout=TIMEOUT_S)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return made if context is None else context.wrap_socket(made)
+    return made
 
 
 def receive_until(source: socket.socket, is_complete: Callable[[bytes], bool]) -> bytes:

@@ -51,8 +51,10 @@ def _key_of(record: Record) -> bytes | None:
         connection, msg_id = event.message.connection_id, event.message.id
         if event.keyed or connection is None or msg_id is None:
             return None
-        head, msg_serial, index = [*msg_id.rsplit(":", 2), "", ""][:3]
-        return _key(connection, int(msg_serial)) if head == connection and index == "0" else None
+        # <connectionId>:<msgSerial>:<index>; what came another way has another head.
+        head, _, place = msg_id.partition(":")
+        is_first = head == connection and place.endswith(":0")
+        return _key(connection, int(place[:-2])) if is_first else None
     if event.msg_serial is None:
         return None
     return _key(event.member.connection_id, event.msg_serial)

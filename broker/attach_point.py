@@ -20,7 +20,7 @@ from storage.serial import first_at
 
 UNITS_MS = {"s": 1_000, "m": 60_000}
 REWIND_MESSAGES_MAX = 100
-_REWIND = re.compile(r"(\d{1,9})([sm]?)")
+_REWIND = re.compile(r"(\d{1,9})([sm]?)", re.ASCII)
 _DURABLE = (Kind.MESSAGES, Kind.CONNECTIONS, Kind.LIFECYCLE)
 MESSAGE_KINDS = (*_DURABLE, Kind.EPHEMERAL)
 

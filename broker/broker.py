@@ -49,7 +49,10 @@ from broker.presence import MembersPage, members_page
 from broker.publish import (
     INVALID_CLIENT_ID,
     INVALID_CONNECTION_KEY,
+    Checked,
+    Permit,
     PublishLimits,
+    permit,
     size_bytes,
     validate,
 )
@@ -60,7 +63,7 @@ from broker.settings import BrokerSettings
 from broker.storage_errors import as_result, mapped
 from broker.token_requests import TokenRequest
 from broker.tokens import TokenDetails
-from storage import Log, Outcome, Rows, open_log
+from storage import Log, Outcome, Rows, Stream, open_log
 
 logger = logging.getLogger("tidelog.broker")
 SERIES_CHARS = 10
@@ -162,27 +165,23 @@ class Broker:
         self, principal: Principal, channel: str, messages: Sequence[Message]
     ) -> Published:
         """Publish messages, all or none. Raises as `validate` says, Overloaded, Unavailable."""
-        checked = self.check(principal, channel, messages)
-        return await self.append(principal.app_id, channel, checked)
+        checked = self.check(permit(principal, channel), messages)
+        return await self.append(principal.app_id, channel, checked.messages)
 
-    def check(
-        self, principal: Principal, channel: str, messages: Sequence[Message]
-    ) -> tuple[Message, ...]:
+    def check(self, permitted: Permit, messages: Sequence[Message]) -> Checked:
         """The messages of a publish as they are to be stored. Raises as `validate` says."""
+        principal = permitted.principal
         return validate(
             [self._on_behalf(principal, message) for message in messages],
-            principal,
-            channel=channel,
+            permitted,
             limits=self._limits,
-            identified=self.epoch.rules.get(principal.app_id, channel).identified,
+            identified=self.epoch.rules.get(principal.app_id, permitted.channel).identified,
         )
 
-    def prepare(
-        self, principal: Principal, channel: str, messages: Sequence[Message], origin: Origin
-    ) -> Publish:
+    def prepare(self, permitted: Permit, messages: Sequence[Message], origin: Origin) -> Publish:
         """The command that publishes what a connection sent. Raises as `validate` says."""
-        checked = self.check(principal, channel, messages)
-        return from_connection(principal.app_id, channel, checked, origin)
+        checked = self.check(permitted, messages)
+        return from_connection(permitted.principal.app_id, permitted.channel, checked, origin)
 
     def enqueue(
         self,
@@ -223,6 +222,12 @@ class Broker:
                 view, key, kinds, after=after, rewind=rewind, now_ms=self.log.clock.now()
             )
         return key, point._replace(missed=point.missed or missed)
+
+    def presence_serial(self, app: str, channel: str) -> int:
+        """The serial of the last presence event that a channel ever had; 0 when there was none."""
+        stream = Stream(app, channel, Kind.PRESENCE)
+        with mapped(), self.log.view() as view:
+            return max(view.last(stream), view.trimmed(stream))
 
     def first_members(self, app: str, channel: str, limit: int) -> MembersPage:
         """The first page of who is on a channel, read at once: at most a few hundred."""

@@ -88,6 +88,9 @@ class ExpireConnection(msgspec.Struct, frozen=True):
     epoch: int
 
 
+_OfConnection = ResumeConnection | LoseConnection | CloseConnection | ExpireConnection
+
+
 def start(rows: Rows, command: StartBroker, ms: int) -> Decision:
     epoch = latest_epoch(rows) + 1
     return Decision([(BROKER, BrokerStarted(epoch))], reply=epoch)
@@ -101,8 +104,8 @@ def open_(rows: Rows, command: OpenConnection, ms: int) -> Decision:
 
 
 def resume(rows: Rows, command: ResumeConnection, ms: int) -> Decision:
-    row = connection(rows, command.connection)
-    if row is None or row.app != command.app or not _matches(row, command):
+    row = _own(rows, command)
+    if row is None or not _matches(row, command):
         raise BadRequest("invalid connection key", INVALID_KEY)
     event = ConnectionResumed(command.connection, command.key_hash, command.epoch)
     return _one(command.app, event)
@@ -115,23 +118,29 @@ def _matches(row: ConnectionRow, command: ResumeConnection) -> bool:
 
 
 def lose(rows: Rows, command: LoseConnection, ms: int) -> Decision:
-    row = connection(rows, command.connection)
+    row = _own(rows, command)
     if row is None or row.epoch != command.epoch or row.lost_ms is not None:
         return Decision()
     return _one(command.app, ConnectionLost(command.connection))
 
 
 def close(rows: Rows, command: CloseConnection, ms: int) -> Decision:
-    if connection(rows, command.connection) is None:
+    if _own(rows, command) is None:
         return Decision()
     return _one(command.app, ConnectionClosed(command.connection))
 
 
 def expire(rows: Rows, command: ExpireConnection, ms: int) -> Decision:
-    row = connection(rows, command.connection)
+    row = _own(rows, command)
     if row is None or (row.epoch == command.epoch and row.lost_ms is None):
         return Decision()
     return _one(command.app, ConnectionExpired(command.connection))
+
+
+def _own(rows: Rows, command: _OfConnection) -> ConnectionRow | None:
+    """A connection, if it is the app's: ids are public."""
+    row = connection(rows, command.connection)
+    return row if row is not None and row.app == command.app else None
 
 
 def _one(app: str, event: object) -> Decision:

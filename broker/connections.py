@@ -26,7 +26,7 @@ from broker.connection_log import (
     connection,
     connections,
 )
-from broker.errors import BadRequest
+from broker.errors import BadRequest, BrokerError
 from broker.presence import LeaveMembers
 from broker.settings import BrokerSettings
 from broker.storage_errors import mapped
@@ -39,7 +39,8 @@ INCOMPATIBLE_CLIENT_ID = 40102
 
 class LiveConnection:
     """A connection that this process holds. `superseded` is called when another transport resumes
-    it; `confirmed`: its client has spoken since it was told its key."""
+    it; `confirmed`: its client has spoken since it was told its key; `took_over`: it superseded one
+    that was alive."""
 
     def __init__(self, app: str, id_: str, secret: str, client_id: str | None) -> None:
         self.app = app
@@ -48,7 +49,14 @@ class LiveConnection:
         self.key_hash = hash_secret(secret)
         self.client_id = client_id
         self.confirmed = False
+        self.took_over = False
         self.superseded: Callable[[], None] = lambda: None
+
+    @property
+    def may_be_unheard(self) -> bool:
+        """Whether its client may never have learnt its key, and may come back with the one before.
+        Whoever was superseded may not: the two would take it from each other for ever."""
+        return not (self.confirmed or self.took_over)
 
 
 def hash_secret(secret: str) -> bytes:
@@ -67,6 +75,7 @@ class Connections:
         self._settings = settings
         self._deadlines: dict[str, tuple[Timer, ...]] = {}
         self._starting = trio.Lock()
+        self.on_start: Callable[[], None] = lambda: None
 
     async def _started(self) -> None:
         """A log that was full at first may take writes now."""
@@ -87,6 +96,7 @@ class Connections:
             gone_ms = died_ms - row.lost_ms if row.lost_ms is not None else 0
             ttl_ms = max(0, self._settings.connection_state_ttl_ms - gone_ms)
             self._see_off(row.app, row.id, self._settings.presence_leave_delay_ms, ttl_ms)
+        self.on_start()
 
     async def open(self, app: str, client_id: str | None) -> LiveConnection:
         """A new connection; it is on disk when this returns."""
@@ -102,6 +112,8 @@ class Connections:
         try:
             with mapped():
                 await self._log.submit(command, app=app)
+        except BrokerError:
+            raise  # nothing happened
         except BaseException:
             if id_ not in self.live:
                 self._background.post(app, LoseConnection(app, id_, self.epoch))
@@ -126,7 +138,7 @@ class Connections:
             hash_secret(secret),
             resumed.key_hash,
             self.epoch,
-            previous_allowed=held is None or not held.confirmed,
+            previous_allowed=held is None or held.may_be_unheard,
         )
         self._check_client(row, app, client_id)
         await self._submit(app, id_, command)
@@ -134,6 +146,7 @@ class Connections:
         held = self.live.get(id_)
         self.live[id_] = resumed
         if held is not None:
+            resumed.took_over = True
             held.superseded()
         return resumed
 

@@ -35,13 +35,13 @@ class Epoch:
         self.hub.watch(Kind.SYSTEM, lambda _: self.rules.clear())
         self.app_log = AppLog(self.timers, self.background, settings.app_log_reports_max)
         self._idle = IdleChannels(
-            log, self.hub, self.timers, self.background, settings.channel_idle_ms
+            log, self.hub, self.timers, self.background, self.connections, settings.channel_idle_ms
         )
+        self.connections.on_start = self._idle.start
 
     async def start(self) -> None:
         """Take over from the last epoch. Raises Unavailable when the log takes no writes."""
         await self.connections.start()
-        self._idle.start(self.connections.epoch)
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:

@@ -9,6 +9,7 @@ arrive during the last read are held and told apart by position.
 from collections.abc import Iterable, Mapping, Sequence
 
 from broker.hub import Batch, ChannelKey
+from broker.serials import before
 from broker.storage_errors import mapped
 from storage import Log, Record, Span, Stream
 
@@ -58,7 +59,8 @@ class Follower:
 
     def fall_behind(self, position: int) -> None:
         """What was passed on from serial `position` on was dropped: read it again, later."""
-        self.position = min(self.position, position - 1) if self.behind else position - 1
+        standing = before(position)  # it is told as a channelSerial
+        self.position = min(self.position, standing) if self.behind else standing
         self._held = None
         if not self.behind:
             self.behind = True

@@ -90,15 +90,15 @@ class Hub:
                     await trio.lowlevel.checkpoint()
 
     def _batches(self, records: list[Record]) -> list[tuple[ChannelKey, Batch]]:
-        by_channel: defaultdict[ChannelKey, list[Record]] = defaultdict(list)
+        by_channel: defaultdict[tuple[str, str], list[Record]] = defaultdict(list)
         for record in records:
-            app, channel, kind = record.stream
-            key = ChannelKey(app, channel)
+            stream = record.stream
+            key = stream[:2]  # equal to its ChannelKey, and cheaper to make
             if key in self._sinks and record.event is not None:
                 by_channel[key].append(record)
-            for watch in self._watches.get(kind, ()):
+            for watch in self._watches.get(stream.kind, ()):
                 watch(record)
-        return [(key, Batch(found)) for key, found in by_channel.items()]
+        return [(ChannelKey(*key), Batch(found)) for key, found in by_channel.items()]
 
     def after(self, serial: int, action: Callable[[], None]) -> None:
         """Run `action` once everything up to `serial` was handed on."""

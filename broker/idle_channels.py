@@ -6,10 +6,11 @@ import msgspec
 
 from broker import lifecycle, occupancy, presence, tenancy
 from broker.background import Background
+from broker.connections import Connections
 from broker.events import ChannelClosed, ChannelOpened, Kind
 from broker.hub import Hub
 from broker.timers import Timers
-from storage import Decision, Log, Record, Rows, Stream, View
+from storage import Decision, Log, Outcome, Record, Rows, Stream, View
 from storage.projection import Decide
 from storage.serial import ms_of
 
@@ -37,27 +38,33 @@ DECIDE: dict[type, Decide] = {CloseChannel: close}
 
 
 class IdleChannels:
-    """Watches every active channel. `start` once the epoch is known."""
+    """Watches every active channel, once an epoch has begun."""
 
     def __init__(
-        self, log: Log, hub: Hub, timers: Timers, background: Background, idle_ms: int
+        self,
+        log: Log,
+        hub: Hub,
+        timers: Timers,
+        background: Background,
+        connections: Connections,
+        idle_ms: int,
     ) -> None:
         self._log = log
         self._timers = timers
         self._background = background
         self._idle_ms = idle_ms
-        self._epoch = 0
+        self._connections = connections
         hub.watch(Kind.LIFECYCLE, self._changed)
 
-    def start(self, epoch: int) -> None:
-        self._epoch = epoch
+    def start(self) -> None:
+        """Watch what the last epoch left active."""
         with self._log.view() as view:
             found = list(lifecycle.active(view))
         for app, channel in found:
             self._check_later(app, channel)
 
     def _changed(self, record: Record) -> None:
-        if isinstance(record.event, ChannelOpened) and self._epoch:
+        if isinstance(record.event, ChannelOpened) and self._connections.epoch:
             self._check_later(record.stream.app, record.event.channel)
 
     def _check_later(self, app: str, channel: str) -> None:
@@ -67,14 +74,20 @@ class IdleChannels:
         with self._log.view() as view:
             if not lifecycle.is_active(view, app, channel):
                 return
-            used = occupancy.attached(view, app, channel, self._epoch) or presence.count(
-                view, app, channel
-            )
+            used = occupancy.attached(
+                view, app, channel, self._connections.epoch
+            ) or presence.count(view, app, channel)
             idle_from = self._log.clock.now() - self._idle_ms
             if used or _last_activity_ms(view, app, channel) > idle_from:
                 self._check_later(app, channel)
                 return
-        self._background.post(app, CloseChannel(app, channel, self._epoch))
+        command = CloseChannel(app, channel, self._connections.epoch)
+        self._background.post(app, command, then=partial(self._closed, app, channel))
+
+    def _closed(self, app: str, channel: str, outcome: Outcome) -> None:
+        """Somebody may have come between the check and the decision."""
+        if not outcome.serials:
+            self._check_later(app, channel)
 
 
 def _last_activity_ms(view: View, app: str, channel: str) -> int:

@@ -66,6 +66,8 @@ def encode_payload(data: object, encoding: object) -> tuple[str | bytes | None, 
     means just that. Without data there is nothing an encoding could name, so it goes too.
     Raises BadRequest 40013 for numbers, booleans and anything JSON cannot carry.
     """
+    if encoding is None and isinstance(data, str):
+        return data, None
     if not isinstance(encoding, str | None):
         raise BadRequest("encoding must be a string", INVALID_DATA)
     if data is None:

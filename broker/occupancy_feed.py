@@ -56,8 +56,7 @@ class OccupancyFeed:
     def _changed(self, record: Record) -> None:
         app, channel, _ = record.stream
         key = ChannelKey(app, channel)
-        followed = key in self._listeners or ChannelKey(app, EVERY_CHANNEL) in self._listeners
-        if not followed or key in self._waiting:
+        if not self._is_followed(key) or key in self._waiting:
             return
         now = self.now(app, channel)
         if _from_or_to_zero(self._last.get(key, Occupancy()), now):
@@ -66,10 +65,13 @@ class OccupancyFeed:
             self._waiting.add(key)
             self._timers.schedule(self._pause_ms, partial(self._pause_over, key))
 
+    def _is_followed(self, key: ChannelKey) -> bool:
+        return key in self._listeners or ChannelKey(key.app, EVERY_CHANNEL) in self._listeners
+
     def _pause_over(self, key: ChannelKey) -> None:
         self._waiting.discard(key)
         now = self.now(*key)
-        if now != self._last.get(key):
+        if self._is_followed(key) and now != self._last.get(key):
             self._tell(key, now)
 
     def _tell(self, key: ChannelKey, now: Occupancy) -> None:

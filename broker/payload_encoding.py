@@ -28,6 +28,8 @@ def stored_payload(data: object, encoding: str | None) -> tuple[str | bytes | No
 
     Raises BadRequest 40013 for base64 that is none, and as `encode_payload`.
     """
+    if encoding is None and isinstance(data, str | bytes):
+        return data, None
     outer, is_base64 = _strip_base64(encoding)
     if is_base64 and isinstance(data, str):
         decoded = _lenient_base64(data)
@@ -50,6 +52,8 @@ def binary_payload(
     data: str | bytes | None, encoding: str | None
 ) -> tuple[str | bytes | None, str | None]:
     """For MessagePack: base64 that was kept as it was written is decoded now (RSL4c1)."""
+    if encoding is None:
+        return data, None
     outer, is_base64 = _strip_base64(encoding)
     if is_base64 and isinstance(data, str):
         decoded = _lenient_base64(data)

@@ -8,12 +8,13 @@ connection that is gone leave by events (broker.connections).
 from collections.abc import Iterator
 from enum import IntEnum
 from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 
 from broker import tenancy
 from broker.acceptance import accepted
-from broker.channels import channel_key
+from broker.channels import app_prefix, channel_key
 from broker.errors import BadRequest, NotFound
 from broker.events import Kind, MemberEntered, MemberLeft, MemberUpdated
 from broker.lifecycle import opening
@@ -27,7 +28,9 @@ TABLE = "presence"
 LEAVES_MAX = 1_000
 _MEMBER, _COUNT, _CONNECTION = b"m", b"n", b"c"
 _COUNT_BYTES = 4
+_DIGITS_MAX = 19
 _DIGEST_BYTES = 16
+_PLACE_BYTES = 24 + _DIGEST_BYTES  # a channel key and the member's digest
 
 
 class PresenceAction(IntEnum):
@@ -58,7 +61,7 @@ class Member(msgspec.Struct, frozen=True):
         return ms_of(self.serial)
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(NamedTuple):
     action: PresenceAction
     presence: PresenceMessage
 
@@ -101,33 +104,59 @@ def change(rows: Rows, command: ChangePresence, ms: int) -> Decision:
         if serial is not None:
             return Decision(duplicate=(serial,))
     stream = Stream(command.app, command.channel, Kind.PRESENCE)
-    joining: set[bytes] = set()
+    changed: dict[bytes, PresenceMessage | None] = {}
+    joining = 0
     events: list[tuple[Stream, object]] = []
-    for item in command.changes:
-        key = _member_key(command.app, command.channel, item.presence)
-        row = rows.get(TABLE, key)
-        if item.action is PresenceAction.LEAVE:
-            if row is not None:
-                events.append((stream, _left(item.presence, row, command.msg_serial)))
+    for action, presence in command.changes:
+        key = _member_key(command.app, command.channel, presence)
+        last = changed[key] if key in changed else _last(rows, key)
+        if action is PresenceAction.LEAVE:
+            if last is not None:
+                events.append((stream, _left(presence, last, command.msg_serial)))
+                changed[key], joining = None, joining - 1
             continue
-        if row is None:
-            joining.add(key)
-        event = MemberUpdated if item.action is PresenceAction.UPDATE else MemberEntered
-        events.append((stream, event(item.presence, command.msg_serial)))
-    _check_room(rows, command, len(joining))
+        if last is not None and _is_older(presence, last):
+            continue
+        changed[key], joining = presence, joining + (last is None)
+        event = MemberUpdated if action is PresenceAction.UPDATE else MemberEntered
+        events.append((stream, event(presence, command.msg_serial)))
+    _check_room(rows, command, joining)
     return Decision(opening(rows, command.app, command.channel, events))
 
 
 def _check_room(rows: Rows, command: ChangePresence, joining: int) -> None:
     limit = tenancy.presence_members_max(rows, command.app) or command.members_max
-    if limit and joining and count(rows, command.app, command.channel) + joining > limit:
+    if limit and joining > 0 and count(rows, command.app, command.channel) + joining > limit:
         raise BadRequest(f"the channel has {limit} members already", TOO_MANY_MEMBERS)
 
 
-def _left(presence: PresenceMessage, row: bytes, msg_serial: int | None) -> MemberLeft:
+def _is_older(presence: PresenceMessage, last: PresenceMessage) -> bool:
+    """Whether it repeats what the member said before, as SDKs do when they attach again (RTP17g):
+    with the id of the first enter, behind an update that they had queued (RTP2b2)."""
+    given, known = _said_at(presence), _said_at(last)
+    return given is not None and known is not None and given <= known
+
+
+def _said_at(presence: PresenceMessage) -> tuple[int, int] | None:
+    """(msgSerial, index), where the id has the protocol's form."""
+    connection, *place = presence.id.rsplit(":", 2)
+    if connection != presence.connection_id or len(place) != 2 or not all(map(_is_number, place)):
+        return None
+    return int(place[0]), int(place[1])
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX
+
+
+def _last(rows: Rows, key: bytes) -> PresenceMessage | None:
+    row = rows.get(TABLE, key)
+    return None if row is None else _read(row).presence
+
+
+def _left(presence: PresenceMessage, last: PresenceMessage, msg_serial: int | None) -> MemberLeft:
     """A leave without data carries what the member last had (reference 3.10)."""
     if presence.data is None:
-        last = _read(row).presence
         presence = msgspec.structs.replace(
             presence, data=last.data, encoding=last.encoding, extras=presence.extras or last.extras
         )
@@ -140,8 +169,9 @@ def leave(rows: Rows, command: LeaveMembers, ms: int) -> Decision:
     if command.channel is not None:
         prefix += channel_key(command.app, command.channel)
     found = [
-        (channel.decode(), _MEMBER + key[-(24 + _DIGEST_BYTES) :])
+        (channel.decode(), _MEMBER + key[-_PLACE_BYTES:])
         for key, channel in rows.scan(TABLE, prefix)
+        if key[-_PLACE_BYTES:].startswith(app_prefix(command.app))
     ]
     return _leaves(rows, command.app, found, command.id_base)
 

@@ -50,7 +50,7 @@ def _change(fields: object, principal: Principal, connection: str, implied_id: s
     if not isinstance(fields, Mapping):
         raise BadRequest("a presence message must be an object", UNDECODABLE_BODY)
     action = fields.get("action", PresenceAction.ENTER)
-    if isinstance(action, bool) or action not in _TAKEN:
+    if not isinstance(action, int) or isinstance(action, bool) or action not in _TAKEN:
         raise BadRequest("a presence message must enter, update or leave")
     data, encoding = stored_payload(fields.get("data"), _text(fields, "encoding"))
     presence = PresenceMessage(

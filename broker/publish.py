@@ -15,6 +15,7 @@ serials, or look up connections (`Broker.check` has done that).
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from broker.credentials import Principal
 from broker.errors import BadRequest, Unauthorized
@@ -29,6 +30,21 @@ INVALID_PUBLISH = 40030
 INVALID_ID = 40031
 TOO_MANY_MESSAGES = 40034
 UNIDENTIFIED = 40161
+
+
+class Permit(msgspec.Struct, frozen=True, gc=False):
+    """That a principal may publish to a channel: made by `permit` only, once for many publishes."""
+
+    principal: Principal
+    channel: str
+
+
+class Checked(msgspec.Struct, frozen=True, gc=False):
+    """The messages of one publish as they are to be stored, in order. `size_bytes`: what they
+    counted towards the limit."""
+
+    messages: tuple[Message, ...]
+    size_bytes: int
 
 
 class PublishLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,31 +65,40 @@ class PublishLimits(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULT_LIMITS = PublishLimits()
 
 
+def permit(principal: Principal, channel: str) -> Permit:
+    """`channel`: its checked name. Raises Unauthorized 40160."""
+    principal.require("publish", channel)
+    return Permit(principal, channel)
+
+
 def validate(
     messages: Sequence[Message],
-    principal: Principal,
+    permitted: Permit,
     *,
-    channel: str,
     limits: PublishLimits = DEFAULT_LIMITS,
     identified: bool = False,
-) -> tuple[Message, ...]:
-    """Check one publish request; the messages to store, in order.
+) -> Checked:
+    """Check one publish request.
 
-    channel: its checked name, for the capabilities.
     identified: whether the namespace takes messages of identified clients only.
-    Raises Unauthorized: 40160 no `publish` (or no `privileged-headers`); 40161 unidentified.
+    Raises Unauthorized: 40160 no `privileged-headers`; 40161 unidentified.
     BadRequest: 40030 no messages, or ephemeral mixed with durable; 40034 too many; 40031 ids;
     40016 name; 40012 client id; 40013 data or encoding; 40032 extras;
     40009 (status 413) too large.
     """
-    principal.require("publish", channel)
     _check_count(messages, limits)
-    checked = [_checked(message, principal, channel, limits) for message in messages]
-    _check_ids(checked)
-    _check_ephemeral(checked)
-    # Before client ids are implied: a publisher that measured its messages must agree with us.
-    _check_size(checked, limits)
-    return tuple(_identified(message, principal, identified) for message in checked)
+    checked: list[Message] = []
+    size = 0
+    for given in messages:
+        message = _checked(given, permitted, limits)
+        # Before its client id is implied: a publisher that measured it must agree with us.
+        size += size_bytes(message)
+        checked.append(_identified(message, permitted.principal, identified))
+    if len(checked) > 1:
+        _check_ids(checked)
+        _check_ephemeral(checked)
+    _check_size(size, limits)
+    return Checked(tuple(checked), size)
 
 
 def _check_count(messages: Sequence[Message], limits: PublishLimits) -> None:
@@ -88,7 +113,7 @@ def _check_count(messages: Sequence[Message], limits: PublishLimits) -> None:
 
 def _check_ids(messages: Sequence[Message]) -> None:
     """Ids of an array must be `<base>:<index>` by position, or a repeat could not be told apart."""
-    if len(messages) == 1 or all(message.id is None for message in messages):
+    if all(message.id is None for message in messages):
         return
     base = (messages[0].id or "").rpartition(":")[0]
     for index, message in enumerate(messages):
@@ -103,11 +128,10 @@ def _check_ephemeral(messages: Sequence[Message]) -> None:
         raise BadRequest("ephemeral and durable messages cannot share a publish", INVALID_PUBLISH)
 
 
-def _check_size(messages: Sequence[Message], limits: PublishLimits) -> None:
-    total = sum(map(size_bytes, messages))
-    if total > limits.message_bytes:
+def _check_size(size: int, limits: PublishLimits) -> None:
+    if size > limits.message_bytes:
         raise BadRequest(
-            f"message too large: {total} bytes, the limit is {limits.message_bytes}",
+            f"message too large: {size} bytes, the limit is {limits.message_bytes}",
             TOO_LARGE,
             status=413,
         )
@@ -115,58 +139,51 @@ def _check_size(messages: Sequence[Message], limits: PublishLimits) -> None:
 
 def size_bytes(message: Message) -> int:
     """What a message counts towards the size limit (TM6): name, client id, data and extras."""
-    data = message.data
-    extras = message.extras
-    return (
-        _utf8_bytes(message.name)
-        + _utf8_bytes(message.client_id)
-        + (len(data) if isinstance(data, bytes) else _utf8_bytes(data))
+    size = 0
+    if message.extras is not None:
         # TM6d counts characters; the publisher's SDK does too, and must not be surprised.
-        + (0 if extras is None else len(json_text(extras, "extras", INVALID_EXTRAS)))
-    )
+        size = len(json_text(message.extras, "extras", INVALID_EXTRAS))
+    for part in (message.name, message.client_id, message.data):
+        if part is not None:
+            is_text = isinstance(part, str) and not part.isascii()
+            size += len(part.encode() if is_text else part)
+    return size
 
 
-def _utf8_bytes(text: str | None) -> int:
-    return 0 if text is None else len(text) if text.isascii() else len(text.encode())
-
-
-# Text fields: our name, error code, and the limit on their characters where the size formula has
-# none (a client id is bounded by the size of the whole).
-_TEXT_FIELDS = (
-    ("id", INVALID_ID, "id_chars"),
-    ("name", INVALID_NAME, "name_chars"),
-    ("encoding", INVALID_DATA, "encoding_chars"),
-    ("client_id", INVALID_CLIENT_ID, None),
-)
-
-
-def _checked(
-    message: Message, principal: Principal, channel: str, limits: PublishLimits
-) -> Message:
+def _checked(message: Message, permitted: Permit, limits: PublishLimits) -> Message:
     """The message with its payload in stored form, every field of it checked on its own."""
     data, encoding = encode_payload(message.data, message.encoding)
     if data is not message.data or encoding != message.encoding:
-        message = msgspec.structs.replace(message, data=data, encoding=encoding)
+        message = replace(message, data=data, encoding=encoding)
     _check_texts(message, limits)
     if message.extras is not None:
-        check_extras(message.extras, principal, channel)
+        check_extras(message.extras, permitted.principal, permitted.channel)
     return message
 
 
 def _check_texts(message: Message, limits: PublishLimits) -> None:
-    if message.id == "":
-        raise BadRequest("id must not be empty", INVALID_ID)
-    for field, code, limit in _TEXT_FIELDS:
-        text = getattr(message, field)
-        if text is None:
-            continue
-        if not isinstance(text, str):
-            raise BadRequest(f"{field} must be a string, not {type(text).__name__}", code)
-        if limit and len(text) > getattr(limits, limit):
-            raise BadRequest(f"{field} exceeds {getattr(limits, limit)} characters", code)
-        _check_unicode(text, field, code)
-    if isinstance(message.data, str):
+    if message.id is not None:
+        _check_text(message.id, "id", INVALID_ID, limits.id_chars)
+        if not message.id:
+            raise BadRequest("id must not be empty", INVALID_ID)
+    if message.name is not None:
+        _check_text(message.name, "name", INVALID_NAME, limits.name_chars)
+    if message.encoding is not None:
+        _check_text(message.encoding, "encoding", INVALID_DATA, limits.encoding_chars)
+    if message.client_id is not None:
+        # Bounded by the size of the whole.
+        _check_text(message.client_id, "client_id", INVALID_CLIENT_ID, None)
+    if isinstance(message.data, str) and not message.data.isascii():
         _check_unicode(message.data, "data", INVALID_DATA)
+
+
+def _check_text(text: object, field: str, code: int, chars_max: int | None) -> None:
+    if not isinstance(text, str):
+        raise BadRequest(f"{field} must be a string, not {type(text).__name__}", code)
+    if chars_max is not None and len(text) > chars_max:
+        raise BadRequest(f"{field} exceeds {chars_max} characters", code)
+    if not text.isascii():
+        _check_unicode(text, field, code)
 
 
 def _check_unicode(text: str, field: str, code: int) -> None:
@@ -183,4 +200,4 @@ def _identified(message: Message, principal: Principal, identified: bool) -> Mes
         raise Unauthorized("this channel takes messages of identified clients only", UNIDENTIFIED)
     if client_id == message.client_id:
         return message
-    return msgspec.structs.replace(message, client_id=client_id)
+    return replace(message, client_id=client_id)

@@ -6,11 +6,11 @@ the first serials, whatever its payload (reference 1.7.1); a differing payload o
 """
 
 import zlib
-from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
-from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from broker import tenancy
 from broker.acceptance import accepted
@@ -20,16 +20,21 @@ from broker.events import Kind, MessagePublished
 from broker.extras import is_ephemeral
 from broker.lifecycle import opening
 from broker.message import Message
+from broker.publish import Checked
 from storage import Decision, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
 
 _SERIAL_BYTES = 8
 TABLE = "dedup"
+_stream = lru_cache(maxsize=10_000)(Stream)
+"""One object for a stream that is published to again and again is found faster in every table."""
 
 
 class Publish(msgspec.Struct, frozen=True, gc=False):
     """Validated messages for one channel. `keyed`: their ids are the publisher's own. `resent`:
-    the (connectionId, msgSerial) they came with, when it may have been accepted before."""
+    the (connectionId, msgSerial) they came with, when it may have been accepted before.
+    `size_bytes`: what they counted towards the limit; for bounds of what waits, not for decisions.
+    """
 
     app: str
     channel: str
@@ -37,9 +42,10 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
     keyed: bool
     kind: Kind = Kind.MESSAGES
     resent: tuple[str, int] | None = None
+    size_bytes: int = 0
 
 
-class Origin(NamedTuple):
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """Where messages came from over a connection. `resent`: whether they may have been accepted
     before, because the connection was resumed or the msgSerial was seen."""
 
@@ -48,26 +54,25 @@ class Origin(NamedTuple):
     resent: bool
 
 
-def from_connection(app: str, channel: str, messages: Sequence[Message], origin: Origin) -> Publish:
+def from_connection(app: str, channel: str, checked: Checked, origin: Origin) -> Publish:
     """The command for validated messages; those without ids get the protocol's (reference 3.6)."""
-    keyed = messages[0].id is not None
-    base = f"{origin.connection}:{origin.msg_serial}"
-    owned = tuple(
-        msgspec.structs.replace(
-            message, id=message.id or f"{base}:{index}", connection_id=origin.connection
-        )
-        for index, message in enumerate(messages)
-    )
-    kind = Kind.EPHEMERAL if is_ephemeral(messages[0]) else Kind.MESSAGES
-    resent = (origin.connection, origin.msg_serial) if origin.resent else None
-    return Publish(app, channel, owned, keyed, kind, resent)
+    connection, msg_serial = origin.connection, origin.msg_serial
+    first = checked.messages[0]
+    keyed = first.id is not None
+    owned = []
+    for index, message in enumerate(checked.messages):
+        id_ = message.id or f"{connection}:{msg_serial}:{index}"
+        owned.append(replace(message, id=id_, connection_id=connection))
+    kind = Kind.EPHEMERAL if is_ephemeral(first) else Kind.MESSAGES
+    resent = (connection, msg_serial) if origin.resent else None
+    return Publish(app, channel, tuple(owned), keyed, kind, resent, checked.size_bytes)
 
 
 def decide(rows: Rows, command: Publish, ms: int) -> Decision:
     """Decision.reply: whether a repeat's payload differs from the original's."""
     if not tenancy.app_exists(rows, command.app):
         raise NotFound(f"there is no app {command.app!r}")
-    stream = Stream(command.app, command.channel, command.kind)
+    stream = _stream(command.app, command.channel, command.kind)
     if command.keyed:
         repeat = _repeat(rows, stream, command)
         if repeat is not None:

@@ -11,11 +11,13 @@ from storage import serial as clock
 
 INVALID_VALUE = 40003
 _SERIAL = re.compile(r"(\d{14})-(\d{3})@([\w-]+)(?::(\d{3}))?")
+# Every acknowledgement and every delivery carries serials: a look-up is cheaper than a format.
+_THREE_DIGITS = tuple(f"{number:03d}" for number in range(clock.INDEX_MASK + 1))
 
 
 def render(serial: int, series: str) -> str:
     ms, counter, index = clock.unpack(serial)
-    return f"{ms:014d}-{counter:03d}@{series}:{index:03d}"
+    return f"{ms:014d}-{_THREE_DIGITS[counter]}@{series}:{_THREE_DIGITS[index]}"
 
 
 def before(serial: int) -> int:

@@ -62,9 +62,11 @@ class mapped:  # noqa: N801 - used as a verb: with mapped(): ...
 
 def as_result(result: Outcome | Exception) -> Outcome | BrokerError:
     """What became of a command, as the broker's callers are told."""
+    if isinstance(result, Outcome):
+        return result
     if isinstance(result, StorageError):
         return _as_broker_error(result)
-    if isinstance(result, Outcome | BrokerError):
+    if isinstance(result, BrokerError):
         return result
     logger.error("a command failed", exc_info=result)
     return BrokerError("internal error", INTERNAL, 500)

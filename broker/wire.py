@@ -12,6 +12,8 @@ Refuses to do: judge content (`broker.publish`), or read bytes (`api.codec`).
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from broker.errors import BadRequest
 from broker.message import INVALID_DATA, Message, PresenceMessage, StoredMessage
 from broker.payload_encoding import binary_payload, stored_payload, text_payload
@@ -30,13 +32,22 @@ ACTION_CREATE = 0
 ACTION_META = 3
 _MUTATIONS = (1, 2, 5)
 
-# Text fields of a message (TM2): wire name, our name, error code when it is not a string.
-_TEXT_FIELDS = (
-    ("id", "id", INVALID_ID),
-    ("name", "name", INVALID_NAME),
-    ("clientId", "client_id", INVALID_CLIENT_ID),
-    ("connectionKey", "connection_key", INVALID_CONNECTION_KEY),
-)
+
+class WireMessage(msgspec.Struct, rename="camel", gc=False):
+    """A message as a client sends it (TM2), every field of its right type. A decoder may be given
+    this type, which is the cheap way; what it refuses, `read_messages` takes as plain maps, and
+    says what is wrong with it. timestamp, version and connectionId are ours to assign: not read.
+    """
+
+    id: str | None = None
+    name: str | None = None
+    data: Any = None
+    encoding: str | None = None
+    client_id: str | None = None
+    connection_key: str | None = None
+    extras: dict[str, Any] | None = None
+    serial: Any = None
+    action: Any = None
 
 
 def read_messages(body: object) -> tuple[Message, ...]:
@@ -44,28 +55,40 @@ def read_messages(body: object) -> tuple[Message, ...]:
 
     Raises BadRequest 40001 if it is neither; else as `from_wire`, saying which message it was.
     """
-    if isinstance(body, Mapping):
+    if not isinstance(body, list):
+        if not isinstance(body, Mapping):
+            raise BadRequest("the body must be a message or an array of messages", UNDECODABLE_BODY)
         return (from_wire(body),)
-    if not isinstance(body, list | tuple):
-        raise BadRequest("the body must be a message or an array of messages", UNDECODABLE_BODY)
-    return tuple(_read_one(index, item) for index, item in enumerate(body))
+    messages: list[Message] = []
+    for item in body:
+        try:
+            messages.append(from_wire(item))
+        except BadRequest as error:
+            reason = f"message {len(messages)}: {error.message}"
+            raise BadRequest(reason, error.code, error.status) from None
+    return tuple(messages)
 
 
-def from_wire(fields: object) -> Message:
-    """One message from its decoded wire map.
+def from_wire(item: object) -> Message:
+    """One message from its wire form: a WireMessage, or a decoded map.
 
-    timestamp, serial, version and connectionId are ours to assign and are ignored.
     Raises BadRequest naming the field: 40001 not a map; 40013 data, encoding or base64; 40012
     clientId; 40016 name; 40031 id; 40032 extras; 40006 connectionKey; 93002 an update, delete or
     append, which needs mutable messages.
     """
-    if not isinstance(fields, Mapping):
-        raise BadRequest("a message must be an object", UNDECODABLE_BODY)
-    if fields.get("serial") is not None and fields.get("action") in _MUTATIONS:
+    fields = item if isinstance(item, WireMessage) else _typed(item)
+    if fields.serial is not None and fields.action in _MUTATIONS:
         raise BadRequest("mutable messages are not enabled on this channel", MUTATION_NOT_ENABLED)
-    data, encoding = stored_payload(fields.get("data"), _text(fields, "encoding", INVALID_DATA))
-    texts = {ours: _text(fields, name, code) for name, ours, code in _TEXT_FIELDS}
-    return Message(data=data, encoding=encoding, extras=_extras(fields), **texts)
+    data, encoding = stored_payload(fields.data, fields.encoding)
+    return Message(
+        id=fields.id,
+        name=fields.name,
+        data=data,
+        encoding=encoding,
+        client_id=fields.client_id,
+        connection_key=fields.connection_key,
+        extras=fields.extras,
+    )
 
 
 def to_wire(message: StoredMessage, *, binary: bool) -> dict[str, Any]:
@@ -81,20 +104,22 @@ def message_fields(
 ) -> dict[str, Any]:
     """The wire map of a message that the log has under `serial`. As `to_wire`."""
     data, encoding = (binary_payload if binary else text_payload)(message.data, message.encoding)
-    fields = {
-        "id": message.id,
-        "name": message.name,
-        "data": data,
-        "encoding": encoding,
-        "clientId": message.client_id,
-        "connectionId": message.connection_id,
+    given = (
+        ("id", message.id),
+        ("name", message.name),
+        ("data", data),
+        ("encoding", encoding),
+        ("clientId", message.client_id),
+        ("connectionId", message.connection_id),
+        ("extras", message.extras),
+    )
+    return {
+        **{name: value for name, value in given if value is not None},
         "timestamp": timestamp,
-        "extras": message.extras,
         "serial": serial,
         "action": action,
         "version": {"serial": serial, "timestamp": timestamp},
     }
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def presence_to_wire(
@@ -115,11 +140,21 @@ def presence_to_wire(
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _read_one(index: int, item: object) -> Message:
-    try:
-        return from_wire(item)
-    except BadRequest as error:
-        raise BadRequest(f"message {index}: {error.message}", error.code, error.status) from None
+def _typed(fields: object) -> WireMessage:
+    """Raises BadRequest, naming the field that is not of its type."""
+    if not isinstance(fields, Mapping):
+        raise BadRequest("a message must be an object", UNDECODABLE_BODY)
+    return WireMessage(
+        id=_text(fields, "id", INVALID_ID),
+        name=_text(fields, "name", INVALID_NAME),
+        data=fields.get("data"),
+        encoding=_text(fields, "encoding", INVALID_DATA),
+        client_id=_text(fields, "clientId", INVALID_CLIENT_ID),
+        connection_key=_text(fields, "connectionKey", INVALID_CONNECTION_KEY),
+        extras=_extras(fields),
+        serial=fields.get("serial"),
+        action=fields.get("action"),
+    )
 
 
 def _text(fields: Mapping[str, Any], name: str, code: int) -> str | None:

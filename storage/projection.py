@@ -13,7 +13,9 @@ trimmed records folded to stays, carried by the stream's snapshot.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from storage.record import Decode, Encode, Record, Stream
 
@@ -60,7 +62,7 @@ class Projection(Protocol):
         """Forget what `record` put here. Called for DROP projections only."""
 
 
-class Decision(NamedTuple):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """What a command comes to: events to append, or the serials of an earlier, equal command."""
 
     events: Sequence[tuple[Stream, Any]] = ()
@@ -72,7 +74,7 @@ Decide = Callable[[Rows, Any, int], Decision]
 """(rows, command, time in ms) -> Decision. A refusal is an exception; it never aborts its batch."""
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of a command, known once its commit is on disk.
 
     serials: one per event, or those of the original for a duplicate.

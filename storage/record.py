@@ -52,7 +52,7 @@ class Stream(NamedTuple):
     kind: int
 
 
-class Link(NamedTuple):
+class Link(msgspec.Struct, frozen=True, gc=False):
     """Where a stream's chain stands after one of its records."""
 
     serial: int
@@ -64,7 +64,7 @@ class Link(NamedTuple):
 NO_LINK = Link(0, GENESIS, 0, 0)
 
 
-class Record(NamedTuple):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A stored event. `event` is None when the record was redacted."""
 
     serial: int
@@ -99,16 +99,16 @@ def pack(stream: Stream, serial: int, previous: Link, body: bytes) -> tuple[byte
 def _seal(
     flags: int, serial: int, previous: bytes, sequence: int, total: int, payload: bytes
 ) -> tuple[bytes, Link]:
-    rest = _REST.pack(previous, sequence, total)
-    crc = _checksum(serial, RECORD_VERSION, flags, rest, payload)
-    value = _PREFIX.pack(RECORD_VERSION, flags, crc) + rest + payload
+    rest = _REST.pack(previous, sequence, total) + payload
+    crc = _checksum(serial, RECORD_VERSION, flags, rest)
+    value = _PREFIX.pack(RECORD_VERSION, flags, crc) + rest
     return value, Link(serial, _hash(serial, value), sequence, total)
 
 
-def _checksum(serial: int, version: int, flags: int, rest: bytes, payload: bytes = b"") -> int:
+def _checksum(serial: int, version: int, flags: int, rest: bytes) -> int:
     """Over the serial and all of the record, its own place taken as zero."""
     crc = zlib.crc32(_PREFIX.pack(version, flags, 0), serial & 0xFFFFFFFF)
-    return zlib.crc32(payload, zlib.crc32(rest, crc)) ^ serial >> 32
+    return zlib.crc32(rest, crc) ^ serial >> 32
 
 
 def _hash(serial: int, value: bytes) -> bytes:

@@ -67,9 +67,10 @@ class Overlay:
         self.accepted: Pending = {}
 
     def get(self, key: bytes) -> bytes | None:
-        for pending in (self._command, self.accepted):
-            if key in pending:
-                return pending[key]
+        if key in self._command:
+            return self._command[key]
+        if key in self.accepted:
+            return self.accepted[key]
         cached = self._cache.get(key) if self._cache else None
         if cached is not None:
             return cached

@@ -68,19 +68,16 @@ class HybridClock:
             if wall > self._ms:
                 self._ms, self._counter = wall, 0
                 return wall << _MS_SHIFT
-            ms, counter = self._after_last()
+            ms, counter = self._ms, self._counter + 1
+            if counter > COUNTER_MAX:
+                ms, counter = ms + 1, 0
             if ms - wall > self._lead_ms_max:
                 raise ClockBehind(
                     f"the wall clock is {ms - wall} ms behind the last serial, more than "
                     f"serial_lead_ms_max={self._lead_ms_max}: set the clock right"
                 )
             self._ms, self._counter = ms, counter
-            return pack(ms, counter)
-
-    def _after_last(self) -> tuple[int, int]:
-        if self._counter < COUNTER_MAX:
-            return self._ms, self._counter + 1
-        return self._ms + 1, 0
+            return ms << _MS_SHIFT | counter << _COUNTER_SHIFT
 
     def advance(self, last: int) -> None:
         """Serials up to `last` are taken: an import wrote them."""

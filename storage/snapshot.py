@@ -8,6 +8,7 @@ log folds to the same rows as the whole one did.
 from typing import NamedTuple
 
 import msgpack
+from msgspec.structs import astuple
 
 from storage.engine import Reader, Writer
 from storage.record import Link, Stream, open_row, seal_row, stream_key
@@ -34,5 +35,5 @@ def decode_snapshot(key: bytes, sealed: bytes) -> Snapshot:
 def write_snapshot(writer: Writer, snapshot: Snapshot) -> None:
     key = stream_key(snapshot.stream)
     rows = sorted(snapshot.rows.items())
-    body = msgpack.packb((tuple(snapshot.stream), tuple(snapshot.link), rows))
+    body = msgpack.packb((tuple(snapshot.stream), astuple(snapshot.link), rows))
     writer.put("snapshots", key, seal_row(key, body))

@@ -5,17 +5,18 @@ behind; its neighbours in the batch commit. Everything waits in memory until `wr
 records, index and rows in three sorted runs: the order that costs LMDB the fewest page touches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from storage.chain import Heads
 from storage.engine import Writer
-from storage.projection import Domain, Outcome, Projection
+from storage.projection import Domain, Outcome, Projection, Table
 from storage.record import Link, Record, Stream, pack, stream_key
 from storage.rows import AllRows, Overlay, ProjectionTable, RowCache, StoredRows
 from storage.serial import INDEX_MASK, INDEX_MAX, HybridClock, ms_of
 
 Event = tuple[Stream, Any]
+Fold = tuple[Callable[[Table, Record], None], ProjectionTable]
 
 
 class Stage:
@@ -33,12 +34,9 @@ class Stage:
         self._rows_table = rows_table or writer.rows_table
         self.overlay = Overlay(StoredRows(writer, self._rows_table), cache)
         self.rows = AllRows(self.overlay, domain.projections)
-        self._tables = {
-            p.prefix: ProjectionTable(self.overlay, p.prefix) for p in domain.projections
-        }
 
     def table(self, projection: Projection) -> ProjectionTable:
-        return self._tables[projection.prefix]
+        return ProjectionTable(self.overlay, projection.prefix)
 
     def write(self) -> None:
         """Put everything into the transaction."""
@@ -59,10 +57,7 @@ class AppendStage(Stage):
         self.links: dict[Stream, Link] = {}
         self._log: list[tuple[bytes, bytes]] = []
         self._index: list[tuple[bytes, bytes]] = []
-        self._folds = {
-            kind: tuple((projection.fold, self.table(projection)) for projection in projections)
-            for kind, projections in domain.by_kind.items()
-        }
+        self._folds: dict[int, Sequence[Fold]] = {}  # of the kinds that were met so far
 
     def run(self, command: Any) -> Outcome:
         """Decide and apply one command. Raises what `decide` raised; then nothing of it stays."""
@@ -72,17 +67,18 @@ class AppendStage(Stage):
             return Outcome(decision.duplicate, True, decision.reply)
         mark = len(self.records)
         try:
-            self._append(decision.events, base)
+            serials = self._append(decision.events, base)
         except BaseException:
             self._rewind(mark)
             raise
         self.overlay.accept()
-        serials = tuple([record.serial for record in self.records[mark:]])
-        return Outcome(serials, False, decision.reply)
+        return Outcome(tuple(serials), False, decision.reply)
 
-    def _append(self, events: Sequence[Event], serial: int) -> None:
-        """One record for each event. The hottest loop of all: look-ups are made once, outside."""
+    def _append(self, events: Sequence[Event], serial: int) -> list[int]:
+        """One record for each event; their serials. The hottest loop of all: look-ups are made
+        once, outside."""
         encode, links, folds = self.domain.encode, self.links, self._folds
+        serials: list[int] = []
         for stream, event in events:
             if serial & INDEX_MASK > INDEX_MAX:
                 serial = self._clock.next()
@@ -94,9 +90,16 @@ class AppendStage(Stage):
             self._log.append((key, value))
             self._index.append((stream_key(stream) + key, b""))
             self.records.append(record)
-            for fold, table in folds.get(stream.kind, ()):
+            serials.append(serial)
+            for fold, table in folds.get(stream.kind) or self._folds_of(stream.kind):
                 fold(table, record)
             serial += 1
+        return serials
+
+    def _folds_of(self, kind: int) -> Sequence[Fold]:
+        projections = self.domain.by_kind.get(kind, ())
+        self._folds[kind] = found = tuple((one.fold, self.table(one)) for one in projections)
+        return found
 
     def _rewind(self, mark: int) -> None:
         self.overlay.discard()

@@ -138,6 +138,7 @@ class LogWriter:
             self._check_room(writer)
             stage = AppendStage(writer, self.domain, self.clock, self._heads, self._rows)
             for job in batch:
+                self.metrics.commands += len(job.commands)
                 job.results = [self._outcome(stage, command) for command in job.commands]
             stage.write()
         return stage
@@ -153,7 +154,6 @@ class LogWriter:
             self._fail(LogFailed(f"the side file cannot be written: {error}"))
 
     def _outcome(self, stage: AppendStage, command: Any) -> Any:
-        self.metrics.commands += 1
         try:
             outcome = stage.run(command)
         except EngineError:

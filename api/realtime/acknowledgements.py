@@ -4,9 +4,10 @@ A refusal is known at once, a success when it is on disk; clients take an answer
 came before it, so none may overtake another. Neighbouring successes share one ACK.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import msgspec
 
 from api.realtime.protocol import Action
 from broker.errors import BrokerError
@@ -14,20 +15,17 @@ from broker.errors import BrokerError
 Serials = Sequence[str | None]
 
 
-class Slot:
-    """The place of one protocol message's answer."""
+class Slot(msgspec.Struct, gc=False):
+    """The place of one protocol message's answer: what it became, None until that is known."""
 
-    __slots__ = ("answer", "msg_serial")
-
-    def __init__(self, msg_serial: int) -> None:
-        self.msg_serial = msg_serial
-        self.answer: Serials | BrokerError | None = None
+    msg_serial: int
+    answer: Serials | BrokerError | None = None
 
 
 class Acknowledgements:
     def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
         self._send = send
-        self._slots: deque[Slot] = deque()
+        self._slots: list[Slot] = []
 
     def __len__(self) -> int:
         """How many messages wait for their answer."""
@@ -40,27 +38,36 @@ class Acknowledgements:
 
     def flush(self) -> None:
         """Send the answers that nothing unanswered lies before."""
-        slots = self._slots
-        while slots and slots[0].answer is not None:
-            first = slots.popleft()
-            if isinstance(first.answer, BrokerError):
-                self._nack(first.msg_serial, first.answer)
+        results: list[dict[str, Any]] = []
+        first = 0
+        for slot in self._settled():
+            if isinstance(slot.answer, BrokerError):
+                self._ack(first, results)
+                self._nack(slot.msg_serial, slot.answer)
+                results = []
                 continue
-            results: list[dict[str, Any]] = [{"serials": first.answer}]
-            while self._continues(first.msg_serial + len(results)):
-                results.append({"serials": slots.popleft().answer})
-            self._ack(first.msg_serial, results)
+            if slot.msg_serial != first + len(results):
+                self._ack(first, results)
+                first, results = slot.msg_serial, []
+            results.append({"serials": slot.answer})
+        self._ack(first, results)
 
-    def _continues(self, msg_serial: int) -> bool:
-        if not self._slots:
-            return False
-        following = self._slots[0]
-        is_success = following.answer is not None and not isinstance(following.answer, BrokerError)
-        return is_success and following.msg_serial == msg_serial
+    def _settled(self) -> list[Slot]:
+        """The slots that can be answered; they wait no more."""
+        slots, count = self._slots, 0
+        for slot in slots:
+            if slot.answer is None:
+                break
+            count += 1
+        self._slots = slots[count:]
+        return slots[:count]
 
-    def _ack(self, msg_serial: int, results: list[dict[str, Any]]) -> None:
-        count = len(results)
-        self._send({"action": Action.ACK, "msgSerial": msg_serial, "count": count, "res": results})
+    def _ack(self, first: int, results: list[dict[str, Any]]) -> None:
+        """Of the messages from `first` on, as many as there are results."""
+        if results:
+            count = len(results)
+            message = {"action": Action.ACK, "msgSerial": first, "count": count, "res": results}
+            self._send(message)
 
     def _nack(self, msg_serial: int, error: BrokerError) -> None:
         self._send(

@@ -22,7 +22,7 @@ from broker import BrokerError, meta
 from broker.attach_point import AttachPoint
 from broker.credentials import NOT_PERMITTED
 from broker.errors import BadRequest, NotFound, Unauthorized
-from broker.modes import Mode
+from broker.modes import ALL, Mode
 from broker.occupancy import Attach, Detach, Occupancy
 from broker.occupancy_feed import EVERY_CHANNEL
 from broker.serials import render
@@ -30,12 +30,15 @@ from broker.wire import ACTION_META
 
 TOO_MANY_CHANNELS = 90010
 NOT_RECOVERABLE = 90003
+SPOKEN_OF_MAX = 1_000  # whoever resumed has said by then what it is attached to
 OCCUPANCY_NAME = "[meta]occupancy"
 
 
 class Channels:
-    def __init__(self, wiring: Wiring) -> None:
+    def __init__(self, wiring: Wiring, *, resumed: bool) -> None:
         self._wiring = wiring
+        self._resumed = resumed
+        self._spoken_of: set[str] = set()
         self._attached: dict[str, Attachment] = {}
         self._occupancies: dict[str, Callable[[], None]] = {}
         self._catching_up = CatchingUp(wiring)
@@ -45,8 +48,16 @@ class Channels:
         attachment = self._attached.get(name or "")
         return None if attachment is None else attachment.modes
 
+    def presence_modes(self, name: str | None) -> Mode | None:
+        """The same for PRESENCE. A client that resumed sends again what was not acknowledged before
+        it has attached again (RTN19a): until it says otherwise, it is taken to be attached."""
+        if self._resumed and name not in self._spoken_of:
+            return ALL
+        return self.modes(name)
+
     def attach(self, pm: Inbound) -> None:
         name = pm.channel or ""
+        self._speaks_of(name)
         try:
             self._check_room(name)
             asked = wanted(pm, self._wiring.principal)
@@ -64,6 +75,7 @@ class Channels:
 
     def detach(self, pm: Inbound) -> None:
         name = pm.channel or ""
+        self._speaks_of(name)
         attachment = self._attached.get(name)
         if attachment is not None:
             self._leave(attachment)
@@ -74,7 +86,7 @@ class Channels:
         """The client asks who is there (RTP19a)."""
         attachment = self._attached.get(pm.channel or "")
         if attachment is not None and Mode.PRESENCE_SUBSCRIBE in attachment.modes:
-            sync(self._wiring, attachment, attachment.position)
+            sync(self._wiring, attachment)
 
     def judge_again(self) -> None:
         """The credentials changed: what was asked for is granted anew, more of it or less; a
@@ -93,6 +105,13 @@ class Channels:
         """The transport is gone; what members remain is the connection's business."""
         for attachment in list(self._attached.values()):
             self._drop(attachment)
+
+    def _speaks_of(self, name: str) -> None:
+        if not self._resumed:
+            return
+        self._spoken_of.add(name)
+        if len(self._spoken_of) > SPOKEN_OF_MAX:
+            self._resumed = False
 
     def _check_room(self, name: str) -> None:
         limit = self._wiring.broker.settings.connection_channels_max
@@ -175,7 +194,7 @@ class Channels:
             reply["error"] = NotFound(point.missed, NOT_RECOVERABLE).info
         self._wiring.send(reply)
         if point.members:
-            sync(self._wiring, attachment, point.now)
+            sync(self._wiring, attachment)
         self._start_occupancy(attachment)
 
     def _record(self, event: type[Attach] | type[Detach], attachment: Attachment) -> None:

@@ -1,33 +1,33 @@
 """What is on its way to one client: written at once where that is possible, queued in bounds else.
 
-The path of every delivery, so the hottest of the broker. A plain socket is written to directly,
-without waiting, while nothing is queued. What the socket does not take is queued, and one task
-writes the queue off; it exists only while there is a queue. TLS always takes that way: many frames
-become one record, and an SSLStream never has two writers.
+The path of every delivery, so the hottest of the broker. The socket, or TLS on it, is written to
+directly, without waiting, while nothing is queued. What it does not take is queued, and one task
+writes the queue off, many frames at a time; it exists only while there is a queue.
 
 Invariants: bytes leave in the order they came. Replies are never dropped. Deliveries may be, and
 only as a whole: a source whose frames were dropped is told from which position on, once, before
-anything of it is taken again. A frame that was partly written is finished. Deliveries are queued up
-to `outbox_bytes_max`, and over all outboxes to the budget's bound, but one in each always has room.
+anything of it is taken again. A frame that was partly written, or encrypted, is finished.
+Deliveries are queued up to `outbox_bytes_max`, and over all outboxes to the budget's bound, but one
+in each always has room. Queued is also what was encrypted and not sent.
 
 Fault model: the peer stops reading (its deliveries are dropped, and after `stalled_timeout_ms`
 without progress the connection is aborted) or is gone (aborted at once; never an exception to who
 delivers). Refuses to bound replies: who reads requests waits with `wait_below` before the next.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
 from typing import NamedTuple, Protocol
 
 import trio
 
-from api.hypercorn_bridge import Stream
 from api.settings import ServerSettings
+from api.sockets import Buffer, SocketWriter, wait_writable
+from api.tls_stream import Stream, TlsStream
 
-CHUNK_BYTES = 64 * 1024  # what a flusher hands to TLS at a time, and cannot take back
-BUFFERS_MAX = 64  # buffers in one writev
+# What the flusher writes at a time: TLS encrypts all of it, and what is encrypted is never dropped.
+CHUNK_BYTES = 64 * 1024
+CHUNK_BUFFERS = 256  # the system takes 1,024
 
 
 class Source(Protocol):
@@ -49,7 +49,7 @@ class Budget:
 
 
 class _Queued(NamedTuple):
-    data: bytes | memoryview
+    data: Buffer
     source: Source | None  # None: must be written
     position: int
 
@@ -58,14 +58,14 @@ class Outbox:
     __slots__ = (
         "_budget",
         "_bytes_max",
-        "_fileno",
         "_is_direct",
         "_nursery",
         "_on_broken",
         "_progress",
         "_queue",
         "_stalled_s",
-        "_stream",
+        "_unsent_bytes",
+        "_writer",
         "control_bytes",
         "is_broken",
         "is_sealed",
@@ -86,7 +86,8 @@ class Outbox:
         self.sent_at = trio.current_time()
         self.is_broken = False
         self.is_sealed = False
-        self._stream = stream
+        self._writer = stream if isinstance(stream, TlsStream) else SocketWriter(stream.socket)
+        self._unsent_bytes = 0  # of what is queued, how much the writer has already
         self._budget = budget
         self._bytes_max = settings.outbox_bytes_max
         self._stalled_s = settings.stalled_timeout_ms / 1000
@@ -94,9 +95,7 @@ class Outbox:
         self._on_broken = on_broken
         self._queue: deque[_Queued] | None = None  # exists while the flusher does
         self._progress: trio.Event | None = None  # exists while somebody waits
-        plain = isinstance(stream, trio.SocketStream)
-        self._fileno = stream.socket.fileno if plain else _no_descriptor
-        self._is_direct = plain  # and nothing is queued
+        self._is_direct = True  # nothing is queued
 
     def send(self, data: bytes) -> None:
         """A reply: never dropped."""
@@ -147,19 +146,20 @@ class Outbox:
             self._on_broken()
 
     def _write(self, data: bytes) -> int:
-        """How much the socket took. `fileno` is asked every time: a closed socket's number may
-        belong to another one by now."""
+        """How much was taken, and needs no place in the queue."""
+        writer = self._writer
         try:
-            sent = os.write(self._fileno(), data)
-        except BlockingIOError:
-            return 0
+            taken = writer.write(data)
         except OSError:
             self.abort()
             return len(data)
         self.sent_at = trio.current_time()
-        return sent
+        if writer.unsent_bytes:
+            self._begin_flushing()
+            self._count_unsent()
+        return taken
 
-    def _enqueue(self, data: bytes | memoryview, source: Source | None, position: int) -> None:
+    def _enqueue(self, data: Buffer, source: Source | None, position: int) -> None:
         if self.is_sealed:
             return
         size = len(data)
@@ -170,14 +170,17 @@ class Outbox:
             return
         self.queued_bytes += size
         self._budget.used_bytes += size
+        self._begin_flushing().append(_Queued(data, source, position))
+
+    def _begin_flushing(self) -> deque[_Queued]:
         if self._queue is None:
             self._is_direct = False
             self._queue = deque()
-            self._nursery.start_soon(self._flush)
-        self._queue.append(_Queued(data, source, position))
+            self._nursery.start_soon(self._flush, self._queue)
+        return self._queue
 
     def _has_room(self, size: int) -> bool:
-        """One frame always has: or TLS, which queues everything, could not send a large one."""
+        """One frame always has, however large."""
         budget = self._budget
         return not self.queued_bytes or (
             self.queued_bytes + size <= self._bytes_max
@@ -212,38 +215,40 @@ class Outbox:
             self._progress.set()
             self._progress = None
 
-    async def _flush(self) -> None:
+    def _count_unsent(self) -> None:
+        """The writer has more, or less, than before; none of it may be dropped."""
+        sent = self._unsent_bytes - self._writer.unsent_bytes
+        self._unsent_bytes -= sent
+        self._settle(sent, sent)
+
+    async def _flush(self, queue: deque[_Queued]) -> None:
         """The flusher's task: until the queue is empty."""
-        assert self._queue is not None
-        stream = self._stream
+        writer = self._writer
         try:
-            while self._queue:
+            while (queue or writer.unsent_bytes) and not self.is_broken:
                 with trio.move_on_after(self._stalled_s) as timeout:
-                    if isinstance(stream, trio.SocketStream):
-                        await trio.lowlevel.wait_writable(stream.socket)
-                        self._write_queued(self._queue)
-                    else:
-                        await self._send_chunk(stream, self._queue)
+                    await wait_writable(writer.socket)
+                    self._write_queued(queue)
                 if timeout.cancelled_caught:
                     self.abort()
-        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+        except (OSError, trio.ClosedResourceError):
             self.abort()
         self._queue = None
-        self._is_direct = isinstance(stream, trio.SocketStream) and not self.is_sealed
+        self._is_direct = not self.is_sealed
 
     def _write_queued(self, queue: deque[_Queued]) -> None:
-        try:
-            sent = os.writev(self._fileno(), [queued.data for queued in islice(queue, BUFFERS_MAX)])
-        except BlockingIOError:
+        if self.is_broken:
             return
+        taken = self._writer.write_many(_chunk(queue))
         self.sent_at = trio.current_time()
-        while sent:
+        while taken:
             data, source, _ = queue.popleft()
-            taken = min(sent, len(data))
-            self._settle(taken, taken if source is None else 0)
-            if taken < len(data):
-                self._keep(queue, memoryview(data)[taken:], source)
-            sent -= taken
+            size = min(taken, len(data))
+            self._settle(size, size if source is None else 0)
+            if size < len(data):
+                self._keep(queue, memoryview(data)[size:], source)
+            taken -= size
+        self._count_unsent()
 
     def _keep(self, queue: deque[_Queued], rest: memoryview, source: Source | None) -> None:
         """The rest of a frame that was partly written is no longer one that may be dropped."""
@@ -251,18 +256,14 @@ class Outbox:
         if source is not None:
             self.control_bytes += len(rest)
 
-    async def _send_chunk(self, stream: trio.abc.SendStream, queue: deque[_Queued]) -> None:
-        chunk = bytearray()
-        while queue and (not chunk or len(chunk) + len(queue[0].data) <= CHUNK_BYTES):
-            queued = queue.popleft()
-            chunk += queued.data
-            if queued.source is not None:
-                self.control_bytes += len(queued.data)
-        await stream.send_all(chunk)
-        if not self.is_broken:
-            self._settle(len(chunk), len(chunk))
-            self.sent_at = trio.current_time()
 
-
-def _no_descriptor() -> int:
-    return -1
+def _chunk(queue: deque[_Queued]) -> list[Buffer]:
+    """As much from the front of the queue as is written at a time, but one frame at least."""
+    chunk: list[Buffer] = []
+    size = 0
+    for data, _, _ in queue:
+        size += len(data)
+        if chunk and (size > CHUNK_BYTES or len(chunk) == CHUNK_BUFFERS):
+            break
+        chunk.append(data)
+    return chunk

@@ -11,6 +11,7 @@ import msgspec
 
 from api.realtime.framing import Frame, binary_frame, text_frame
 from broker.errors import BadRequest
+from broker.wire import WireMessage
 
 UNDECODABLE = 40000
 
@@ -58,6 +59,12 @@ class Inbound(msgspec.Struct, rename="camel", gc=False):
     auth: dict[str, Any] | None = None
 
 
+class Typed(Inbound):
+    """The same, with messages whose every field is of its right type."""
+
+    messages: list[WireMessage] | None = None
+
+
 class Addressed(msgspec.Struct, rename="camel", gc=False):
     """As much of a malformed message as says whom an error about it concerns."""
 
@@ -65,6 +72,8 @@ class Addressed(msgspec.Struct, rename="camel", gc=False):
     msg_serial: int | None = None
 
 
+_typed_json = msgspec.json.Decoder(Typed).decode
+_typed_msgpack = msgspec.msgpack.Decoder(Typed).decode
 _from_json = msgspec.json.Decoder(Inbound).decode
 _from_msgpack = msgspec.msgpack.Decoder(Inbound).decode
 _to_json = msgspec.json.Encoder().encode
@@ -73,9 +82,17 @@ _FAILURES = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 def decode(frame: Frame) -> Inbound:
-    """The message in a frame; its type says the format. Raises BadRequest 40000."""
+    """The message in a frame; its type says the format. Raises BadRequest 40000.
+
+    Where one of the messages in it is wrong, they come as plain maps: a publish is refused with
+    what `broker.wire` says about it.
+    """
+    binary, data = frame
     try:
-        return _from_msgpack(frame.data) if frame.binary else _from_json(frame.data)
+        try:
+            return _typed_msgpack(data) if binary else _typed_json(data)
+        except msgspec.ValidationError:
+            return _from_msgpack(data) if binary else _from_json(data)
     except _FAILURES as error:
         raise BadRequest(f"not a protocol message: {error}", UNDECODABLE) from None
 

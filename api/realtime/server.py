@@ -16,6 +16,7 @@ from api.listener import Upgrade
 from api.realtime.outbox import Budget
 from api.realtime.protocol import Action, encode
 from api.realtime.session import Options, Session
+from api.realtime.syncing import Syncs
 from api.realtime.websocket import WebSocket
 from api.realtime.wiring import Wiring
 from api.settings import ServerSettings
@@ -45,6 +46,7 @@ class Realtime:
         self._settings = settings
         self._tasks = tasks
         self._readers = trio.CapacityLimiter(CATCHING_UP_MAX)
+        self._syncs = Syncs()
         self._budget = Budget(settings.outboxes_bytes_max)
         broker.epoch.hub.watch(
             Kind.REVOCATIONS, lambda record: self._revoked(record.stream.app, record.event)
@@ -69,10 +71,9 @@ class Realtime:
             BadRequest("the server is shutting down", SHUTTING_DOWN)
         )
         try:
-            with session.scope:
-                while not session.over and (frames := await websocket.receive()):
-                    session.receive(frames)
-                    await session.wait_for_room()
+            while not session.over and (frames := await websocket.receive()):
+                session.receive(frames)
+                await session.wait_for_room()
         finally:
             self.sessions.discard(session)
             session.lost()
@@ -96,12 +97,12 @@ class Realtime:
             websocket.outbox,
             self._tasks,
             self._readers,
+            self._syncs,
             binary=binary,
             echo=websocket.query.get("echo") != "false",
         )
-        session = Session(
-            wiring, options, resumed=error is None and _resumes(websocket) is not None
-        )
+        resumed = error is None and _resumes(websocket) is not None
+        session = Session(wiring, options, upgrade.connection.scope, resumed=resumed)
         session.start(error)
         return session
 

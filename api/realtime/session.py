@@ -56,12 +56,14 @@ class Options(NamedTuple):
 class Session:
     """`scope`: of the task that reads for it; cancelled when the session is over."""
 
-    def __init__(self, wiring: Wiring, options: Options, *, resumed: bool) -> None:
+    def __init__(
+        self, wiring: Wiring, options: Options, scope: trio.CancelScope, *, resumed: bool
+    ) -> None:
         self.wiring = wiring
         self.over = False
         self._options = options
-        self.scope = trio.CancelScope()
-        self._channels = Channels(wiring)
+        self._scope = scope
+        self._channels = Channels(wiring, resumed=resumed)
         self._publisher = Publisher(wiring, resumed=resumed)
         self._timers = wiring.broker.epoch.timers
         self._token_timers: list[Timer] = []
@@ -138,7 +140,7 @@ class Session:
         self._publisher.message(pm, self._channels.modes(pm.channel))
 
     def _presence(self, pm: Inbound) -> None:
-        self._publisher.presence(pm, self._channels.modes(pm.channel))
+        self._publisher.presence(pm, self._channels.presence_modes(pm.channel))
 
     def _attach(self, pm: Inbound) -> None:
         self._channels.attach(pm)
@@ -159,10 +161,10 @@ class Session:
         self._end()
         self.wiring.broker.epoch.connections.closed(self.wiring.held)
         self.wiring.send({"action": Action.CLOSED})
-        self.scope.cancel()
+        self._scope.cancel()
 
     def _disconnected(self, pm: Inbound) -> None:
-        self.scope.cancel()
+        self._scope.cancel()
 
     def _authenticate(self, pm: Inbound) -> None:
         """RTC8: other credentials for the same connection."""
@@ -254,7 +256,7 @@ class Session:
             return
         self._end()
         self.wiring.send(last)
-        self.scope.cancel()
+        self._scope.cancel()
 
     def _end(self) -> None:
         self.over = True

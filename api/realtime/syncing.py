@@ -2,13 +2,15 @@
 
 The first page is read at once, in the loop: most channels have no more. The rest of a large channel
 is read page by page on the reading threads while live presence goes on; clients tell the two apart
-by the age of each.
+by the age of each. What was read while nobody came or went is kept, as frames: when thousands of
+clients come back to a channel of thousands, they are all told the same.
 """
 
-from typing import Any
+from collections import OrderedDict
+from typing import NamedTuple
 
 from api.realtime.attachment import Attachment
-from api.realtime.protocol import Action
+from api.realtime.protocol import Action, encode
 from api.realtime.wiring import Wiring
 from broker import BrokerError, wire
 from broker.presence import MembersPage, PresenceAction
@@ -16,44 +18,99 @@ from broker.presence import MembersPage, PresenceAction
 FIRST_PAGE = 250
 PAGE = 1_000
 QUEUED_BYTES_MAX = 256 * 1024
+KEPT_CHANNELS_MAX = 16
+KEPT_FRAMES_MAX = 20
 
 
-def sync(wiring: Wiring, attachment: Attachment, position: int) -> None:
-    """`position` names the sync: each has a name of its own."""
-    app, channel = attachment.key
-    page = wiring.broker.first_members(app, channel, FIRST_PAGE)
-    sync_id = f"{position:x}"
-    _send(wiring, attachment, sync_id, page)
-    if page.next is not None:
-        wiring.tasks.start_soon(_send_rest, wiring, attachment, sync_id, page.next)
+class _Told(NamedTuple):
+    """Whom the same frames serve: attachments of a channel by one name, in one format."""
+
+    app: str
+    name: str
+    binary: bool
 
 
-async def _send_rest(
-    wiring: Wiring, attachment: Attachment, sync_id: str, after: bytes | None
-) -> None:
-    app, channel = attachment.key
-    while after is not None and not attachment.is_closed:
-        await wiring.outbox.wait_below(QUEUED_BYTES_MAX)
-        try:
-            page = await wiring.broker.members(app, channel, after=after, limit=PAGE)
-        except BrokerError:
-            return  # the log is gone, and with it this process
-        if not attachment.is_closed:
-            _send(wiring, attachment, sync_id, page)
-        after = page.next
+class Syncs:
+    """The frames of recent syncs, by the serial of the channel's last presence event."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[_Told, tuple[int, list[bytes]]] = OrderedDict()
+
+    def find(self, told: _Told, serial: int) -> list[bytes]:
+        kept_serial, frames = self._kept.get(told, (0, []))
+        return frames if kept_serial == serial else []
+
+    def keep(self, told: _Told, serial: int, frames: list[bytes]) -> None:
+        if len(frames) > KEPT_FRAMES_MAX:
+            return
+        self._kept[told] = serial, frames
+        self._kept.move_to_end(told)
+        if len(self._kept) > KEPT_CHANNELS_MAX:
+            self._kept.popitem(last=False)
 
 
-def _send(wiring: Wiring, attachment: Attachment, sync_id: str, page: MembersPage) -> None:
-    cursor = page.next.hex() if page.next is not None else ""
-    message: dict[str, Any] = {
-        "action": Action.SYNC,
-        "channel": attachment.name,
-        "channelSerial": f"{sync_id}:{cursor}",
-        "presence": [
+def sync(wiring: Wiring, attachment: Attachment) -> None:
+    """Tell everybody who is there."""
+    _Sync(wiring, attachment).begin()
+
+
+class _Sync:
+    def __init__(self, wiring: Wiring, attachment: Attachment) -> None:
+        self._wiring = wiring
+        self._attachment = attachment
+        self._app, self._channel = attachment.key
+        self._serial = wiring.broker.presence_serial(self._app, self._channel)
+        self._told = _Told(self._app, attachment.name, wiring.binary)
+
+    def begin(self) -> None:
+        frames = self._wiring.syncs.find(self._told, self._serial)
+        if frames:
+            self._wiring.outbox.send(frames[0])
+            if len(frames) > 1:
+                self._wiring.tasks.start_soon(self._send, frames[1:])
+            return
+        page = self._wiring.broker.first_members(self._app, self._channel, FIRST_PAGE)
+        frame = self._frame(page)
+        self._wiring.outbox.send(frame)
+        if page.next is None:
+            self._wiring.syncs.keep(self._told, self._serial, [frame])
+        else:
+            self._wiring.tasks.start_soon(self._read, [frame], page.next)
+
+    async def _send(self, frames: list[bytes]) -> None:
+        for frame in frames:
+            await self._wiring.outbox.wait_below(QUEUED_BYTES_MAX)
+            if not self._attachment.is_closed:
+                self._wiring.outbox.send(frame)
+
+    async def _read(self, frames: list[bytes], after: bytes | None) -> None:
+        """Pages are read one after the other: they are one picture only if nothing changed."""
+        broker = self._wiring.broker
+        while after is not None and not self._attachment.is_closed:
+            await self._wiring.outbox.wait_below(QUEUED_BYTES_MAX)
+            try:
+                page = await broker.members(self._app, self._channel, after=after, limit=PAGE)
+            except BrokerError:
+                return  # the log is gone, and with it this process
+            frames.append(self._frame(page))
+            await self._send(frames[-1:])
+            after = page.next
+        if after is None and broker.presence_serial(self._app, self._channel) == self._serial:
+            self._wiring.syncs.keep(self._told, self._serial, frames)
+
+    def _frame(self, page: MembersPage) -> bytes:
+        cursor = page.next.hex() if page.next is not None else ""
+        binary = self._wiring.binary
+        members = [
             wire.presence_to_wire(
-                member.presence, PresenceAction.PRESENT, member.timestamp, binary=wiring.binary
+                member.presence, PresenceAction.PRESENT, member.timestamp, binary=binary
             )
             for member in page.members
-        ],
-    }
-    wiring.send(message)
+        ]
+        message = {
+            "action": Action.SYNC,
+            "channel": self._attachment.name,
+            "channelSerial": f"{self._serial:x}:{cursor}",
+            "presence": members,
+        }
+        return encode(message, binary=binary)

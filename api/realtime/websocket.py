@@ -13,24 +13,25 @@ violation, silence), never an exception. Refuses to know what is in a message.
 """
 
 import contextlib
-import os
 import socket
+from collections.abc import Awaitable
 
 import trio
 
-from api.hypercorn_bridge import Stream
 from api.listener import Upgrade
 from api.realtime import handshake
 from api.realtime.framing import Frame, FrameReader, binary_frame, text_frame
 from api.realtime.outbox import Budget, Outbox
 from api.request_head import HEAD_END
 from api.settings import ServerSettings
+from api.sockets import READ_BYTES, receive
+from api.tls_stream import Stream, TlsStream
 
 __all__ = ["Budget", "Frame", "Outbox", "WebSocket", "binary_frame", "text_frame"]
 
-READ_BYTES = 64 * 1024
 REPLIES_BYTES_MAX = 256 * 1024  # queued replies beyond which nothing more is read
 UNSENT_BYTES_MAX = 128 * 1024  # in the system's buffer of one socket
+GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class WebSocket:
@@ -85,7 +86,15 @@ class WebSocket:
             return []
         self._is_reading = True
         try:
-            return await self._next_messages()
+            while True:
+                self._answer()
+                if self._reader.is_finished or not (data := await self._read()):
+                    return []
+                found = self._reader.feed(data)
+                if found and not self._is_closing:
+                    return found
+        except GONE:
+            return []
         finally:
             self._is_reading = False
             if self._ended is not None:
@@ -112,49 +121,48 @@ class WebSocket:
         """End the connection at once, and what runs in its scope."""
         self.outbox.abort()
 
-    async def _next_messages(self) -> list[Frame]:
-        """What the protocol answers goes out behind the replies to what came before it."""
-        while True:
-            self._answer()
-            if self._reader.is_finished or not (data := await self._read()):
-                return []
-            found = self._reader.feed(data)
-            if found and not self._is_closing:
-                return found
-
     def _answer(self) -> None:
-        """Pongs, and the close frame: nothing may follow it."""
+        """Pongs, behind the replies to what came before; and the close frame: nothing may follow
+        it."""
         if due := self._reader.to_send():
             self.outbox.send(due)
         if not self._reader.is_open:
             self.outbox.seal()
 
-    async def _read(self) -> bytes:
-        """b"" where nothing will come any more."""
+    def _read(self) -> Awaitable[bytes]:
+        """b"" at the end. No coroutine of its own: thousands wait here for hours."""
         if self._early:
-            await trio.lowlevel.checkpoint()
-            early, self._early = self._early, b""
-            return early
-        if self.outbox.control_bytes > REPLIES_BYTES_MAX:
-            await self.outbox.wait_below(REPLIES_BYTES_MAX)
-        if self.outbox.is_broken:  # the socket may be closed
-            return b""
-        try:
-            if isinstance(self._stream, trio.SocketStream):
-                return await _read_socket(self._stream.socket)
-            return bytes(await self._stream.receive_some(READ_BYTES))
-        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            return b""
+            return self._read_early()
+        if self.outbox.is_broken or self.outbox.control_bytes > REPLIES_BYTES_MAX:
+            return self._read_when_room()
+        return self._receive_some()
+
+    async def _read_early(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        early, self._early = self._early, b""
+        return early
+
+    async def _read_when_room(self) -> bytes:
+        await self.outbox.wait_below(REPLIES_BYTES_MAX)
+        return b"" if self.outbox.is_broken else await self._receive_some()
+
+    def _receive_some(self) -> Awaitable[bytes]:
+        stream = self._stream
+        if isinstance(stream, TlsStream):
+            return stream.receive_some(READ_BYTES)
+        return receive(stream.socket)
 
     async def _wait_for_peer(self) -> None:
         """Until its close frame came, or its EOF."""
         if self._is_reading:  # another task, which will see it
             self._ended = trio.Event()
             await self._ended.wait()
-        else:
-            await self._next_messages()
-        if not self._reader.peer_closed:
-            await self._drain()
+        with contextlib.suppress(*GONE):
+            while not self._reader.is_finished and (data := await self._read()):
+                self._reader.feed(data)
+                self._answer()
+            if not self._reader.peer_closed:
+                await self._drain()
 
     async def _drain(self) -> None:
         """It broke the rules, and may still be sending: closing a socket with bytes unread resets
@@ -163,14 +171,6 @@ class WebSocket:
             self._connection.transport.socket.shutdown(socket.SHUT_WR)
         while await self._read():
             pass
-
-
-async def _read_socket(sock: trio.socket.SocketType) -> bytes:
-    """What `receive_some` does, in half the memory for the thousands that wait here."""
-    while True:
-        await trio.lowlevel.wait_readable(sock)
-        with contextlib.suppress(BlockingIOError):
-            return os.read(sock.fileno(), READ_BYTES)
 
 
 def _behind_head(received: bytes) -> bytes:

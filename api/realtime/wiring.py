@@ -1,7 +1,7 @@
 """What the parts of one connection share: the broker, who is there, and how to speak to it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -11,11 +11,15 @@ from broker import Broker, BrokerError
 from broker.connections import LiveConnection
 from broker.credentials import Principal
 
+if TYPE_CHECKING:
+    from api.realtime.syncing import Syncs
+
 
 @dataclass(slots=True)
 class Wiring:
     """`principal` changes when the client authenticates again. `tasks`: where what takes time runs;
-    it outlives the connection. `readers`: whoever reads on from disk has a place here."""
+    it outlives the connection. `readers`: whoever reads on from disk has a place here.
+    `syncs`: what other connections were told already."""
 
     broker: Broker
     held: LiveConnection
@@ -23,6 +27,7 @@ class Wiring:
     outbox: Outbox
     tasks: trio.Nursery
     readers: trio.CapacityLimiter
+    syncs: "Syncs"
     binary: bool
     echo: bool
 

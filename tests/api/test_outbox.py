@@ -4,7 +4,6 @@ import contextlib
 import os
 import random
 import socket
-import ssl
 import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -15,12 +14,12 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from api import tls
-from api.hypercorn_bridge import Stream
 from api.realtime.outbox import CHUNK_BYTES, Budget, Outbox
 from api.settings import ServerSettings
+from api.tls_stream import Stream
+from tests.api.stream_pairs import secured, streams
 
 IDLE_S = 0.05  # nothing moves on a loopback connection for this long: it is full
-SOCKET_BUFFER_BYTES = 4096
 MARK = bytes(range(256))
 
 
@@ -41,7 +40,7 @@ class Pair:
 
     outbox: Outbox
     stream: Stream
-    client: Stream
+    client: trio.abc.Stream
     budget: Budget
     broken: trio.Event
 
@@ -67,44 +66,19 @@ class Pair:
         return data.removesuffix(MARK)
 
 
-async def streams() -> tuple[trio.SocketStream, trio.SocketStream]:
-    """Connected, with the smallest buffers, so that they are soon full."""
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    async with listener:
-        listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
-        client = trio.socket.socket()
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
-        await client.connect(listener.socket.getsockname())
-        return await listener.accept(), trio.SocketStream(client)
-
-
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tls.DevCertificate:
     return tls.dev_certificate(tmp_path_factory.mktemp("tls"))
-
-
-async def secured(
-    server: trio.SocketStream, client: trio.SocketStream, certificate: tls.DevCertificate
-) -> tuple[Stream, Stream]:
-    ours = tls.server_context(certificate.cert_file, certificate.key_file)
-    theirs = ssl.create_default_context(cafile=str(certificate.ca_file))
-    ends = (
-        trio.SSLStream(server, ours, server_side=True, https_compatible=True),
-        trio.SSLStream(client, theirs, server_hostname="localhost", https_compatible=True),
-    )
-    async with trio.open_nursery() as nursery:
-        for end in ends:
-            nursery.start_soon(end.do_handshake)
-    return ends
 
 
 @contextlib.asynccontextmanager
 async def paired(
     certificate: tls.DevCertificate | None = None, budget: Budget | None = None, **limits: Any
 ) -> AsyncIterator[Pair]:
-    ends: tuple[Stream, Stream] = await streams()
+    sockets = await streams()
+    ends: tuple[Stream, trio.abc.Stream] = sockets
     if certificate is not None:
-        ends = await secured(*ends, certificate)  # type: ignore[arg-type]
+        ends = await secured(*sockets, certificate)
     budget = budget or Budget(2**30)
     broken = trio.Event()
     try:
@@ -129,12 +103,29 @@ def numbered(number: int, size: int) -> bytes:
     return struct.pack("!I", number) * (size // 4)
 
 
-async def test_a_plain_socket_is_written_at_once() -> None:
-    async with paired() as pair:
+async def test_it_is_written_at_once(pair: Pair) -> None:
+    pair.outbox.send(b"reply")
+    pair.outbox.deliver(b"delivery", Channel(), 1)
+    assert (pair.outbox.queued_bytes, pair.budget.used_bytes) == (0, 0)
+    assert await pair.read(13) == b"replydelivery"
+
+
+async def test_what_was_encrypted_and_not_sent_counts_until_it_is(
+    certificate: tls.DevCertificate,
+) -> None:
+    """And is not dropped: TLS would not go on without it."""
+    async with paired(certificate, outbox_bytes_max=100) as pair:
+        channel, data = Channel(), random.randbytes(500_000)
+        pair.outbox.deliver(data, channel, 1)
+        counts = (pair.outbox.queued_bytes, pair.outbox.control_bytes, pair.budget.used_bytes)
+        assert len(set(counts)) == 1
+        assert 0 < counts[0] < len(data) * 1.01
+        pair.outbox.deliver(b"dropped", channel, 2)
+        assert channel.behind == [2]
         pair.outbox.send(b"reply")
-        pair.outbox.deliver(b"delivery", Channel(), 1)
-        assert (pair.outbox.queued_bytes, pair.budget.used_bytes) == (0, 0)
-        assert await pair.read(13) == b"replydelivery"
+        assert await pair.read(len(data) + 5) == data + b"reply"
+        await pair.outbox.wait_below(1)
+        assert (pair.outbox.control_bytes, pair.budget.used_bytes) == (0, 0)
 
 
 async def test_order_survives_a_full_socket(pair: Pair) -> None:
@@ -314,6 +305,14 @@ async def test_closing_the_stream_under_it_ends_its_task(pair: Pair) -> None:
     for _ in range(100):
         pair.outbox.send(bytes(5000))
     await wait_all_tasks_blocked(IDLE_S)
+    await trio.aclose_forcefully(pair.stream)
+    await pair.broken.wait()
+    assert pair.budget.used_bytes == 0
+
+
+async def test_closing_the_stream_before_its_task_runs_ends_it_too(pair: Pair) -> None:
+    while not pair.outbox.queued_bytes:
+        pair.outbox.send(bytes(5000))
     await trio.aclose_forcefully(pair.stream)
     await pair.broken.wait()
     assert pair.budget.used_bytes == 0

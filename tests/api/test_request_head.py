@@ -1,5 +1,7 @@
 """The first request head, without a socket."""
 
+import random
+
 import h11
 import pytest
 
@@ -61,6 +63,61 @@ def test_never_holds_more_than_its_bound() -> None:
 
 def test_a_large_body_with_the_head_is_no_header() -> None:
     assert parse(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n" + bytes(9_000))
+
+
+def test_heads_are_judged_as_h11_alone_judges_them() -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    valid = 0
+    for _ in range(5000):
+        head = _varied(chance)
+        expected = _judged(head)
+        assert _parsed(head) == expected, head
+        valid += expected is not None
+    assert 500 < valid < 4500
+
+
+LINES = (
+    b"Host: x|Content-Length: 5|Content-Length: 5, 5|Transfer-Encoding: chunked|"
+    b"Transfer-Encoding: gzip|Connection:close| folded|\tfolded|no colon|:x|A:|A: \t|A : x|"
+    b"A: x \t|A: x:y\ty|A: \xe4|A: x\x00|A: x\ry|A: x\x0b|A: x\x85|A: \x0cx|a(b): x|"
+    b"Expect: 100-continue"
+).split(b"|")
+STARTS = (
+    b"GET / HTTP/1.1|GET / HTTP/1.0|POST /a?b=c HTTP/1.1|GET /  HTTP/1.1|GET /| GET / HTTP/1.1|"
+    b"GET / HTTP/1.1 |G(T / HTTP/1.1|GET /\xe4 HTTP/1.1|GET /\t HTTP/1.1|GET / http/1.1|"
+    b"CONNECT x:1 HTTP/1.1|GET / HTTP/1.12"
+).split(b"|")
+
+
+def _varied(chance: random.Random) -> bytes:
+    """Often a good one."""
+    start = chance.choice(STARTS) if chance.random() < 0.3 else STARTS[chance.randrange(3)]
+    lines = [start, b"Host: x", *chance.choices(LINES, k=chance.choice([0, 1, 1, 2]))]
+    if chance.random() < 0.1:
+        del lines[1]
+    newlines = [
+        chance.choice([b"\n", b"\r\r\n"]) if chance.random() < 0.03 else b"\r\n" for _ in lines
+    ]
+    return b"".join(map(b"".join, zip(lines, newlines, strict=True))) + b"\r\n"
+
+
+def _parsed(head: bytes) -> h11.Request | None:
+    try:
+        return RequestHead(ServerSettings()).feed(head)
+    except BadRequest:
+        return None
+
+
+def _judged(head: bytes) -> h11.Request | None:
+    judge = h11.Connection(h11.SERVER)
+    judge.receive_data(head)
+    try:
+        request = judge.next_event()
+    except h11.RemoteProtocolError:
+        return None
+    return request if isinstance(request, h11.Request) else None
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,14 @@ async def test_unknown_paths(server: RestServer, kind: str) -> None:
             assert error_of(reply) == (404, 40400), path
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_comet_is_refused_but_not_for_good(server: RestServer, method: str) -> None:
+    """ably-js gives a connection up on any code of 40000 to 49999 that it gets here."""
+    client = await server.connect({})
+    for path in ("/comet/connect?key=a.b:c&stream=true", "/comet/key!abc/send"):
+        assert error_of(await client.request(method, path)) == (404, 80003)
+
+
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
@@ -86,23 +94,35 @@ async def test_other_methods_are_told_which_are_allowed(
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_cors(server: RestServer, path: str) -> None:
-    """A browser asks without credentials, and may read everything it is answered."""
-    asks = {
-        "Origin": "https://example.com",
-        "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "authorization,x-ably-version,content-type",
-    }
+    """A browser asks without credentials, sends them then, and lets the page read every answer."""
+    origin = {"Origin": "https://example.com:8443"}
+    names = "authorization,x-ably-version,content-type,x-anything"
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": names}
     client = await server.connect({})
-    preflight = await client.options(path, headers=asks)
+    preflight = await client.options(path, headers=origin | asks)
     assert (preflight.status_code, preflight.content) == (204, b"")
     assert not {"content-type", "content-length"} & set(preflight.headers)
     assert "POST" in preflight.headers["access-control-allow-methods"]
-    allowed = preflight.headers["access-control-allow-headers"].lower()
-    assert {"*", "authorization"} <= set(allowed.split(", "))
-    for reply in (preflight, await client.get(path, headers={"Origin": "https://example.com"})):
-        assert reply.headers["access-control-allow-origin"] == "*"
+    assert preflight.headers["access-control-allow-headers"] == names
+    for reply in (preflight, await client.get(path, headers=origin)):
+        assert reply.headers["access-control-allow-origin"] == origin["Origin"]
+        assert reply.headers["access-control-allow-credentials"] == "true"
+        assert reply.headers["vary"] == "Origin"
         exposed = reply.headers["access-control-expose-headers"].lower().split(", ")
         assert {"link", "x-ably-errorcode", "x-ably-errormessage"} <= set(exposed)
+
+
+@pytest.mark.parametrize("origin", [None, "", "https://a b", "x", "https://é", "a://b, c://d"])
+async def test_only_an_origin_is_repeated(server: RestServer, origin: str | None) -> None:
+    headers = {} if origin is None else {"Origin": origin.encode("latin-1")}
+    asked = {b"Access-Control-Request-Headers": "é".encode("latin-1")}
+    for reply in (
+        await server.client.get("/time", headers=headers),
+        await server.client.options("/time", headers={**headers, **asked}),
+    ):
+        assert reply.headers["access-control-allow-origin"] == "*"
+        assert "access-control-allow-credentials" not in reply.headers
+    assert reply.headers["access-control-allow-headers"] == "*, Authorization"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,11 @@ Commands go to a real log. `settled` is how tests wait: for everything that was 
 and handed on to whoever follows it, not for a time.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
+from threading import Event
 from typing import Any
 
 import trio
@@ -17,7 +21,8 @@ from broker.modes import DEFAULT
 from broker.occupancy import Attach, Detach
 from broker.presence import Change, ChangePresence, PresenceAction, members
 from broker.timers import TICKS_PER_SECOND
-from storage import Outcome, Record, Span, Stream
+from storage import Log, Outcome, Record, Span, Stream
+from storage.engine import Writer
 from tests.broker.conftest import FakeClock
 
 STUCK_S = 20  # of the trio clock; only ever passes when a test hangs
@@ -25,13 +30,36 @@ NO_EPOCH = 1 << 40
 ENTER, UPDATE, LEAVE = PresenceAction.ENTER, PresenceAction.UPDATE, PresenceAction.LEAVE
 
 
+_msg_serials = count()
+
+
 def member(client_id: str, connection: str = "conn", **fields: Any) -> PresenceMessage:
+    """What a member says next: each has a later id than the one before."""
     return PresenceMessage(
-        id=fields.pop("id", f"{connection}:0:0"),
+        id=fields.pop("id", f"{connection}:{next(_msg_serials)}:0"),
         client_id=client_id,
         connection_id=connection,
         **fields,
     )
+
+
+@asynccontextmanager
+async def writer_held(log: Log) -> AsyncIterator[None]:
+    """The writer takes no command until the context ends."""
+    holding, go = Event(), Event()
+
+    def step(_: Writer) -> bool:
+        holding.set()
+        go.wait()
+        return False
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.maintain, step)
+        await trio.to_thread.run_sync(holding.wait)
+        try:
+            yield
+        finally:
+            go.set()
 
 
 @dataclass

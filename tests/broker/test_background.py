@@ -2,9 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from threading import Event
 
 import pytest
 import trio
@@ -16,8 +14,7 @@ from broker.connection_log import OpenConnection
 from broker.events import Kind
 from broker.occupancy import Attach
 from storage import Log, LogSettings, Outcome
-from storage.engine import Writer
-from tests.broker.acting import STUCK_S, Acting, Time
+from tests.broker.acting import STUCK_S, Acting, Time, writer_held
 from tests.broker.conftest import FakeClock
 
 QUEUE = 4
@@ -34,25 +31,6 @@ async def acting(path: Path, time: Time) -> AsyncIterator[Acting]:
     settings = BrokerSettings(log=LogSettings(queue_commands_max=QUEUE))
     async with broker.open(path, clock=time.wall, settings=settings) as b:
         yield Acting(b)
-
-
-@asynccontextmanager
-async def held(log: Log) -> AsyncIterator[None]:
-    """The writer takes no command until the context ends."""
-    holding, go = Event(), Event()
-
-    def step(_: Writer) -> bool:
-        holding.set()
-        go.wait()
-        return False
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(log.maintain, step)
-        await trio.to_thread.run_sync(holding.wait)
-        try:
-            yield
-        finally:
-            go.set()
 
 
 async def until_taken(log: Log) -> None:
@@ -78,7 +56,7 @@ async def test_their_order_is_that_of_the_log(acting: Acting) -> None:
 
 async def test_what_finds_no_room_waits_and_stays_in_order(acting: Acting, time: Time) -> None:
     background = acting.broker.epoch.background
-    async with held(acting.broker.log):
+    async with writer_held(acting.broker.log):
         for number in range(3 * QUEUE):
             background.post(acting.app, an_attach(acting, number))
         await wait_all_tasks_blocked()

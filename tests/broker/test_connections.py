@@ -25,7 +25,7 @@ from broker.events import (
     Kind,
 )
 from storage import Cut, Span, Stream
-from tests.broker.acting import ENTER, Acting, Time
+from tests.broker.acting import ENTER, Acting, Time, writer_held
 from tests.broker.conftest import FakeClock
 
 LEAVE_MS, TTL_MS = 15_000, 120_000
@@ -115,12 +115,21 @@ async def test_a_client_that_never_saw_its_new_key_comes_back_with_the_old_one(
     held: Held,
 ) -> None:
     first = await held.open()
+    held.connections.lost(first)
     second = await held.resume(first.key)
     third = await held.resume(first.key)
     assert third.key not in (first.key, second.key)
     third.confirmed = True
     assert await held.refused(first.key) == INVALID_KEY
     assert held.connections.live[first.id] is third
+
+
+async def test_who_was_superseded_cannot_take_it_back(held: Held) -> None:
+    """Or two clients would take it from each other for ever."""
+    first = await held.open()
+    second = await held.resume(first.key)
+    assert await held.refused(first.key) == INVALID_KEY
+    assert held.connections.live[first.id] is second
 
 
 async def test_a_key_is_of_no_more_use_once_the_next_was_seen(held: Held) -> None:
@@ -135,7 +144,7 @@ async def test_a_key_is_of_no_more_use_once_the_next_was_seen(held: Held) -> Non
 
 async def test_keys_that_are_none(held: Held) -> None:
     opened = await held.open()
-    for key in ["", "!", opened.id, f"{opened.id}!", f"{opened.id}!wrong", "x!y", "\ud800!\ud800"]:
+    for key in ["", "!", opened.id, f"{opened.id}!", f"{opened.id}!wrong", "x!y", "\ufffd!é"]:
         assert await held.refused(key) == INVALID_KEY, key
     assert held.connections.live == {opened.id: opened}
     assert held.is_present(opened.id)
@@ -275,19 +284,17 @@ async def test_a_refused_resume_changes_nothing_of_another_app(held: Held, time:
 async def test_a_client_that_goes_away_while_it_is_let_in_leaves_nothing_behind(
     held: Held, time: Time, resuming: bool
 ) -> None:
-    """Whether or not the commit was under way already."""
     opened = await held.open()
     held.connections.lost(opened)
     await held.settled()
-    with trio.CancelScope() as scope:
-        async with trio.open_nursery() as nursery:
-            if resuming:
-                nursery.start_soon(held.resume, opened.key)
-            else:
-                nursery.start_soon(held.connections.open, held.app, None)
-            while not held.broker.log.queued:
-                await trio.lowlevel.checkpoint()
-            scope.cancel()
+    async with writer_held(held.broker.log), trio.open_nursery() as nursery:
+        if resuming:
+            nursery.start_soon(held.resume, opened.key)
+        else:
+            nursery.start_soon(held.connections.open, held.app, None)
+        while not held.broker.log.queued:
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
     assert held.connections.live == {}
     await time.passes(LEAVE_MS, held)
     assert held.members() == set()

@@ -79,9 +79,7 @@ async def test_a_detachment_that_takes_nothing_back_is_no_event(acting: Acting) 
     assert len(await acting.events(Kind.ATTACHMENTS)) == 1
 
 
-async def test_who_was_attached_when_the_process_died_is_not(
-    path: Path, clock: FakeClock
-) -> None:
+async def test_who_was_attached_when_the_process_died_is_not(path: Path, clock: FakeClock) -> None:
     """At once, without any event of theirs; and what is left of it goes with the next attach."""
     async with broker.open(path, clock=clock) as b:
         await Acting(b).attach()

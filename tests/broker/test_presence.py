@@ -40,6 +40,27 @@ async def test_enter_update_leave(acting: Acting) -> None:
     assert kinds == [MemberEntered, MemberUpdated, MemberLeft]
 
 
+@pytest.mark.parametrize("said", ["conn:0:0", "conn:3:0", "conn:3:1"])
+async def test_what_was_said_before_an_update_does_not_come_after_it(
+    acting: Acting, said: str
+) -> None:
+    """SDKs enter again with the id of their first enter, behind updates that they had queued."""
+    await acting.act(ENTER, "me", id="conn:0:0", data="before")
+    await acting.act(UPDATE, "me", id="conn:3:1", data="after")
+    await acting.act(ENTER, "me", id=said, data="before")
+    (found,) = (await page(acting)).members
+    assert found.presence.data == "after"
+    assert len(await acting.events(Kind.PRESENCE)) == 2
+
+
+@pytest.mark.parametrize("said", ["conn:4:0", "conn:10:0", "else:0:0", "conn:x:0", "conn"])
+async def test_what_is_not_known_to_be_older_counts(acting: Acting, said: str) -> None:
+    await acting.act(ENTER, "me", id="conn:3:1", data="before")
+    await acting.act(ENTER, "me", id=said, data="after")
+    (found,) = (await page(acting)).members
+    assert found.presence.data == "after"
+
+
 async def test_a_member_is_a_client_on_a_connection(acting: Acting) -> None:
     await acting.act(ENTER, "me", connection="a")
     await acting.act(ENTER, "me", connection="b")
@@ -106,6 +127,35 @@ async def test_what_is_sent_again_happens_once(acting: Acting) -> None:
     other = await acting.act(ENTER, "me", connection="other", msg_serial=7)
     assert not other.duplicate
     assert acting.members() == {("conn", "me"), ("other", "me")}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "newest"),
+    [
+        ("conn:3:0", "conn:2:0", "first"),
+        ("conn:3:1", "conn:3:0", "first"),
+        ("conn:3:0", "conn:3:0", "first"),
+        ("conn:3:0", "conn:10:0", "second"),
+        ("conn:3:0", "chosen", "second"),
+        ("chosen", "conn:0:0", "second"),
+        ("conn:3:0", "other:0:0", "second"),
+        ("conn:3:0", "conn:-1:0", "second"),
+        ("conn:3:0", f"conn:{'0' * 30}:0", "second"),
+        ("conn:3:0", "conn:²:0", "second"),
+    ],
+)
+async def test_what_a_member_said_before_does_not_come_back(
+    acting: Acting, first: str, second: str, newest: str
+) -> None:
+    """SDKs enter again, under the id of their first enter, when they attach again (RTP17g)."""
+    await acting.act(ENTER, "me", data="first", id=first)
+    await acting.act(ENTER, "me", data="second", id=second)
+    (found,) = (await page(acting)).members
+    assert found.presence.data == newest
+    assert count(acting) == 1
+    await acting.act(LEAVE, "me", id=first)
+    await acting.act(ENTER, "me", data="again", id=first)
+    assert acting.members() == {("conn", "me")}
 
 
 async def test_a_channel_has_so_many_members_at_most(acting: Acting) -> None:

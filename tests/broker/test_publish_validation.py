@@ -14,6 +14,7 @@ from broker.message import Message
 from broker.publish import (
     DEFAULT_LIMITS,
     PublishLimits,
+    permit,
     size_bytes,
     validate,
 )
@@ -34,7 +35,7 @@ KEY = principal()
 
 
 def checked(*messages: Message, by: Principal = KEY, **options: Any) -> tuple[Message, ...]:
-    return validate(messages, by, channel="orders", **options)
+    return validate(messages, permit(by, "orders"), **options).messages
 
 
 def refusal(*messages: Message, by: Principal = KEY, **options: Any) -> tuple[int, int]:

@@ -5,12 +5,19 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+Test = Callable[..., Awaitable[None]]
+WITHIN_S = 60
 
-def on_asyncio(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+
+def on_asyncio(test: Test | None = None, *, within_s: float = WITHIN_S) -> Any:
+    """With or without arguments."""
+    if test is None:
+        return functools.partial(on_asyncio, within_s=within_s)
+
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
         async def main() -> None:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(within_s):
                 await test(*args, **kwargs)
 
         asyncio.run(main())

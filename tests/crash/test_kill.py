@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from storage import LogSettings
 from storage.engine import Engine, Writer
@@ -236,7 +237,7 @@ def _unchain(writer: Writer, serial: int) -> None:
     value = writer.get("log", serial.to_bytes(8, "big"))
     assert value is not None
     old = unpack(serial, value, bytes)
-    value, _ = pack(old.stream, serial, NO_LINK._replace(hash=b"x" * 16), old.event)
+    value, _ = pack(old.stream, serial, replace(NO_LINK, hash=b"x" * 16), old.event)
     writer.put("log", serial.to_bytes(8, "big"), value)
 
 

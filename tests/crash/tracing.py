@@ -158,11 +158,14 @@ def _place(call: Call, places: dict[int, int]) -> None:
 
 
 def lines_written(calls: list[Call], fd: int = 1) -> Iterator[tuple[Call, str]]:
-    """The journal lines of a run, each with the write that let it out."""
+    """The journal lines of a run, each with the write that let it out. A child that an import
+    starts (ldconfig, by ctypes) writes lines too; none begins with a word of
+    ours, but one may be cut in two."""
     for call in calls:
         if call.name == "write" and call.fd == fd:
             for line in call.data.decode().splitlines():
-                yield call, line
+                if line.strip():
+                    yield call, line
 
 
 def kth(calls: list[Call], name: str, wanted: Callable[[Call], bool], skip: int = 0) -> int:

@@ -6,6 +6,7 @@ import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from storage import Damaged, FormatError, Record, Stream
 from storage.record import (
@@ -108,7 +109,7 @@ def test_redaction_keeps_all_but_the_body() -> None:
     record = read(packed(SERIAL + 1, before)[0], SERIAL + 1)
     value = redact(record)
     redacted = read(value, SERIAL + 1)
-    assert redacted == record._replace(event=None)
+    assert redacted == replace(record, event=None)
     assert redacted.redacted
     assert b"hello" not in value
     assert redact(redacted) == value

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgpack
 import pytest
 import trio
+from msgspec.structs import astuple, replace
 
 from storage import Cut, LogSettings, Stream, open_log
 from storage.engine import DATA_FILE, lock_directory
@@ -81,7 +82,7 @@ def an_index_entry_without_a_record(log: Patient) -> None:
 @reported_as("17 records, but 16 index entries")
 def an_extra_record(log: Patient) -> None:
     last = log.records(NOTES_OF_C)[-1]
-    log.rewrite(last._replace(serial=last.serial + 1), last.link, {"text": "", "id": ""})
+    log.rewrite(replace(last, serial=last.serial + 1), last.link, {"text": "", "id": ""})
 
 
 @reported_as("belongs to")
@@ -113,7 +114,7 @@ def a_rewritten_record(log: Patient) -> None:
 @reported_as("record near .* is missing")
 def a_record_with_another_sequence(log: Patient) -> None:
     before, record = log.records(NOTES_OF_C)[1:3]
-    log.rewrite(record, before.link._replace(sequence=9), record.event)
+    log.rewrite(record, replace(before.link, sequence=9), record.event)
 
 
 @reported_as("record near .* is missing")
@@ -199,7 +200,7 @@ def a_missing_snapshot(log: Patient) -> None:
 def _write_snapshot(log: Patient, snapshot: Snapshot) -> None:
     key = stream_key(TRIMMED)
     body = msgpack.packb(
-        (tuple(snapshot.stream), tuple(snapshot.link), list(snapshot.rows.items()))
+        (tuple(snapshot.stream), astuple(snapshot.link), list(snapshot.rows.items()))
     )
     log.put("snapshots", key, seal_row(key, body))
 

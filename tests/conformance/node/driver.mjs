@@ -86,7 +86,7 @@ const commands = {
   authorize: async (command) => void (await clientOf(command).auth.authorize()),
   connection(command) {
     const { auth, connection } = clientOf(command);
-    const { id, key, state, errorReason, connectionManager } = connection;
+    const { id, key, state, connectionManager } = connection;
     return {
       id,
       key,
@@ -94,10 +94,8 @@ const commands = {
       clientId: auth.clientId,
       details: connectionManager.connectionDetails,
       recoveryKey: connection.createRecoveryKey(),
-      error: errorOf(errorReason),
     };
   },
-  time: (command) => clientOf(command).time(),
   channel(command) {
     const { channels } = clientOf(command);
     channels.get(command.channel, optionsIn(command.options)).on(tell(command.observer, changeOf));
@@ -106,8 +104,8 @@ const commands = {
   attach: async (command) => void (await channelOf(command).attach()),
   detach: (command) => channelOf(command).detach(),
   attachment(command) {
-    const { state, modes, params, errorReason, properties } = channelOf(command);
-    return { state, modes, params, ...properties, error: errorOf(errorReason) };
+    const { state, modes, params } = channelOf(command);
+    return { state, modes, params };
   },
   subscribe: async (command) =>
     void (await channelOf(command).subscribe(tell(command.observer, messageOf))),

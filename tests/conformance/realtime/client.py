@@ -75,7 +75,6 @@ class Connection:
     key: str | None
     state: str
     client_id: str | None
-    refused: Refused | None
     recovery_key: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -85,7 +84,6 @@ class Attachment:
     state: str
     modes: set[str]
     params: dict[str, str]
-    refused: Refused | None
 
 
 @dataclass(frozen=True)
@@ -230,5 +228,5 @@ class ClientOptions:
     echo: bool = True
     transport_params: dict[str, str] = field(default_factory=dict)
     recover: str | None = None
-    retry_ms: int = 200
+    retry_ms: int = 50
     use_token_auth: bool = False

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.realtime import node_sdk
-from tests.conformance.realtime.node_sdk import NodeProcess
+from tests.conformance.realtime.node_sdk import NodeProcess, missing
 from tests.conformance.realtime.sdk import ENOUGH_WAYS, ONE_WAY_EACH, Sdk, Way
 from tests.conformance.serving import ServerProcess, serving
 
@@ -46,7 +45,10 @@ def options(directory: Path) -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     path = tmp_path_factory.mktemp("realtime")
-    with serving(path / "data", tls=False, options=options(path)) as started:
+    prompt = ("--set", "broker.occupancy_pause_ms=100")
+    talkative = ("--set", "broker.app_log_reports_max=1000")
+    chosen = (*options(path), *prompt, *talkative)
+    with serving(path / "data", tls=False, options=chosen) as started:
         yield started
 
 
@@ -54,7 +56,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 def own_server(tmp_path: Path) -> Iterator[ServerProcess]:
     """One that the test may kill, stop and start again; it must run when the test ends. Members of
     lost connections leave it soon."""
-    quick = ("--set", "broker.presence_leave_delay_ms=3000")
+    quick = ("--set", "broker.presence_leave_delay_ms=2000")
     server = ServerProcess(tmp_path / "data", tls=False, options=(*options(tmp_path), *quick))
     server.start()
     yield server
@@ -90,7 +92,7 @@ def _sdk(way: Way, server: ServerProcess, node: Callable[[], NodeProcess]) -> Sd
 
 
 def _check_node() -> None:
-    if lack := node_sdk.missing():
+    if lack := missing():
         if os.environ.get(REQUIRED):
             pytest.fail(f"{lack}, and {REQUIRED} is set")
         pytest.skip(lack)
@@ -107,6 +109,14 @@ def sdk(
 def one_sdk(
     request: pytest.FixtureRequest, server: ServerProcess, node: Callable[[], NodeProcess]
 ) -> Sdk:
+    return _sdk(request.param, server, node)
+
+
+@pytest.fixture(params=[way for way in ENOUGH_WAYS if way.name == "node"], ids=str)
+def node_sdk(
+    request: pytest.FixtureRequest, server: ServerProcess, node: Callable[[], NodeProcess]
+) -> Sdk:
+    """For what ably-python lacks."""
     return _sdk(request.param, server, node)
 
 

@@ -221,7 +221,6 @@ class NodeClient(Client):
             value.get("key"),
             value["state"],
             value.get("clientId"),
-            _refused(value.get("error")),
             value.get("recoveryKey"),
             value.get("details") or {},
         )
@@ -285,9 +284,8 @@ class NodeChannel(Channel):
 
     async def attachment(self) -> Attachment:
         value = await self._ask("attachment")
-        refused = _refused(value.get("error"))
         modes = {mode.lower() for mode in value.get("modes") or ()}
-        return Attachment(value["state"], modes, value.get("params") or {}, refused)
+        return Attachment(value["state"], modes, value.get("params") or {})
 
     async def subscribe(self) -> Observed[Received]:
         return await self._observe("subscribe")

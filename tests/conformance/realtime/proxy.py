@@ -85,7 +85,7 @@ class Proxy:
             writer.close()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_connection("localhost", self._server_port)
+        up_reader, up_writer = await asyncio.open_connection(sock=await self._to_server())
         self._writers.add(up_writer)
         try:
             async with asyncio.TaskGroup() as group:
@@ -96,6 +96,20 @@ class Proxy:
         finally:
             self._writers.discard(up_writer)
             up_writer.close()
+
+    async def _to_server(self) -> socket.socket:
+        """With a small buffer, so that what is held soon fills the server's."""
+        connection = socket.socket()
+        connection.setblocking(False)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, READ_BYTES)
+        try:
+            await asyncio.get_running_loop().sock_connect(
+                connection, ("127.0.0.1", self._server_port)
+            )
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 async def _pump(

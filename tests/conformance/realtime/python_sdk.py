@@ -14,6 +14,7 @@ from ably.types.message import Message, MessageAction
 from ably.types.presence import PresenceAction
 from ably.util.crypto import CipherParams
 from ably.util.exceptions import AblyException
+from websockets.exceptions import WebSocketException
 
 from tests.conformance.realtime.client import (
     Attachment,
@@ -45,6 +46,8 @@ async def _asking(awaitable: Any) -> Any:
         return await awaitable
     except AblyException as error:
         raise Refused(error.status_code, error.code, error.message) from error
+    except WebSocketException as error:
+        raise Refused(None, None, str(error)) from error
 
 
 def _change(change: Any) -> Change:
@@ -135,10 +138,6 @@ class PythonClient(Client):
         except Refused as refused:
             raise AblyException(refused.message, refused.status, refused.code) from refused
 
-    @property
-    def ably(self) -> AblyRealtime:
-        return self._ably
-
     def rest(self) -> AblyRest:
         """Over plain HTTP it takes no key."""
         if self._rest is None:
@@ -172,7 +171,6 @@ class PythonClient(Client):
             details and details.connection_key,
             connection.state.value,
             self._ably.auth.client_id,
-            _refused(connection.error_reason),
         )
 
     async def ping(self) -> float:
@@ -216,8 +214,7 @@ class PythonChannel(Channel):
     async def attachment(self) -> Attachment:
         channel = self._channel
         modes = {mode.name.lower() for mode in channel.modes}
-        refused = _refused(channel.error_reason)
-        return Attachment(channel.state.value, modes, channel.params or {}, refused)
+        return Attachment(channel.state.value, modes, channel.params or {})
 
     async def subscribe(self) -> Observed[Received]:
         observed: Observed[Received] = Observed(f"subscribe {self.name}")

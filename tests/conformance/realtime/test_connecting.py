@@ -51,11 +51,9 @@ async def test_connect_over_tls(
 
 
 @on_asyncio
-async def test_connection_details(sdk: Sdk) -> None:
+async def test_connection_details(node_sdk: Sdk) -> None:
     """Only ably-js shows them."""
-    if not sdk.is_node:
-        pytest.skip("ably-python shows no connection details")
-    async with sdk.connected(client_id="me") as client:
+    async with node_sdk.connected(client_id="me") as client:
         details = (await client.connection()).details
     assert details["connectionKey"]
     assert details["clientId"] == "me"

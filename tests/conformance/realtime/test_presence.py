@@ -89,10 +89,8 @@ async def test_without_echo_presence_is_still_told(sdk: Sdk, channel: str) -> No
 
 
 @on_asyncio
-async def test_history_until_attach(sdk: Sdk, channel: str) -> None:
-    if not sdk.is_node:
-        pytest.skip("ably-python has no untilAttach")
-    async with sdk.connected(client_id="a") as a, sdk.connected(client_id="b") as b:
+async def test_history_until_attach(node_sdk: Sdk, channel: str) -> None:
+    async with node_sdk.connected(client_id="a") as a, node_sdk.connected(client_id="b") as b:
         own, later = await a.channel(channel), await b.channel(channel)
         await own.enter("before")
         await later.attach()

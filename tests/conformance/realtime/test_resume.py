@@ -67,6 +67,28 @@ async def test_many_missed_messages(one_sdk: Sdk, channel: str) -> None:
 
 
 @on_asyncio
+async def test_a_subscriber_that_does_not_read_for_a_while(one_sdk: Sdk, channel: str) -> None:
+    """7 MB, more than its outbox and the buffers on the way hold: the rest comes from the log."""
+    async with (
+        Proxy(one_sdk.server.port) as proxy,
+        one_sdk.connected(via=proxy) as client,
+        one_sdk.connected() as other,
+        Rest(one_sdk.server) as rest,
+    ):
+        inbox = await (await client.channel(channel)).subscribe()
+        meanwhile = await (await other.channel(channel)).subscribe()
+        proxy.hold()
+        names = [str(number) for number in range(120)]
+        for name in names:
+            await rest.publish(channel, {"name": name, "data": "x" * 60_000})
+        assert [message.name for message in await meanwhile.take(len(names))] == names
+        proxy.release()
+        assert [message.name for message in await inbox.take(len(names))] == names
+        await rest.publish(channel, {"name": "live"})
+        assert (await inbox.one()).name == "live"
+
+
+@on_asyncio
 async def test_what_was_not_acknowledged_is_processed_once(sdk: Sdk, channel: str) -> None:
     """The server got it and its ACK was lost: the SDK sends it again, with the same msgSerial."""
     names = [str(number) for number in range(50)]
@@ -111,14 +133,12 @@ async def test_what_was_published_while_away_arrives_in_order(sdk: Sdk, channel:
 
 
 @on_asyncio
-async def test_recover_in_another_client(sdk: Sdk, channel: str) -> None:
+async def test_recover_in_another_client(node_sdk: Sdk, channel: str) -> None:
     """RTN16: the connection and its channels go on elsewhere."""
-    if not sdk.is_node:
-        pytest.skip("ably-python cannot recover")
     async with (
-        Proxy(sdk.server.port) as proxy,
-        sdk.connected(via=proxy) as first,
-        Rest(sdk.server) as rest,
+        Proxy(node_sdk.server.port) as proxy,
+        node_sdk.connected(via=proxy) as first,
+        Rest(node_sdk.server) as rest,
     ):
         target = await first.channel(channel)
         inbox = await target.subscribe()
@@ -128,7 +148,7 @@ async def test_recover_in_another_client(sdk: Sdk, channel: str) -> None:
         proxy.close()
         await first.reaches("disconnected")
         await rest.publish(channel, {"name": "missed"})
-        async with sdk.client(recover=connection.recovery_key) as second:
+        async with node_sdk.client(recover=connection.recovery_key) as second:
             await second.connect()
             assert (await second.reaches("connected")).refused is None
             assert (await second.connection()).id == connection.id
@@ -140,11 +160,30 @@ async def test_recover_in_another_client(sdk: Sdk, channel: str) -> None:
 
 
 @on_asyncio
-async def test_recover_what_never_was(one_sdk: Sdk, channel: str) -> None:
-    if not one_sdk.is_node:
-        pytest.skip("ably-python cannot recover")
+async def test_a_connection_taken_over(node_sdk: Sdk, channel: str) -> None:
+    """Recovered while its first client is still there: that one goes on with a connection of its
+    own, and takes nothing back."""
+    async with node_sdk.connected() as first:
+        target = await first.channel(channel)
+        await target.publish("before")
+        connection = await first.connection()
+        async with node_sdk.client(recover=connection.recovery_key) as second:
+            await second.connect()
+            assert (await second.reaches("connected")).refused is None
+            assert (await second.connection()).id == connection.id
+            assert (await first.reaches("connected")).reason == (400, 80018)
+            assert (await first.connection()).id != connection.id
+            for client in (first, second):
+                assert await client.ping() >= 0
+                assert await (await client.channel(channel)).publish("after")
+            assert [change.current for change in second.changes.unread] == []
+            assert [change.current for change in first.changes.unread] == []
+
+
+@on_asyncio
+async def test_recover_what_never_was(node_sdk: Sdk, channel: str) -> None:
     never = {"connectionKey": "never!was", "msgSerial": 7, "channelSerials": {}}
-    async with one_sdk.client(recover=json.dumps(never)) as client:
+    async with node_sdk.client(recover=json.dumps(never)) as client:
         await client.connect()
         assert (await client.reaches("connected")).reason == (400, 80018)
         assert (await client.connection()).id

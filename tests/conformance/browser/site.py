@@ -1,0 +1,42 @@
+"""The page's own web server: its origin is never that of the broker."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+HOME = Path(__file__).parent
+ABLY = HOME.parent / "node" / "node_modules" / "ably" / "build" / "ably.min.js"
+FILES = {
+    "/": ("text/html; charset=utf-8", HOME / "page.html"),
+    "/page.js": ("text/javascript; charset=utf-8", HOME / "page.js"),
+    "/ably.js": ("text/javascript; charset=utf-8", ABLY),
+}
+
+
+class _Files(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        kind, file = FILES.get(self.path, ("text/plain", None))
+        body = file.read_bytes() if file else b""
+        self.send_response(200 if file else 404)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """What it served says nothing about the broker."""
+
+
+@contextmanager
+def serving_the_page() -> Iterator[str]:
+    """Its address."""
+    with ThreadingHTTPServer(("localhost", 0), _Files) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://localhost:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
