@@ -8,7 +8,7 @@ from quart import request
 
 from api.connection import connection_of
 from broker import Broker
-from broker.credentials import Principal, read_basic, read_bearer, read_client_id
+from broker.auth.credentials import Principal, read_basic, read_bearer, read_client_id
 from broker.errors import Unauthorized
 
 NO_CREDENTIALS = 40101

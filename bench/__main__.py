@@ -17,11 +17,11 @@ from broker.process import rest_garbage_collector
 
 
 def parser() -> argparse.ArgumentParser:
-    names = "\n".join(f"  {item.name:8} {item.title}" for item in BENCHMARKS.values())
+    names = "\n".join(f"  {item.name:11} {item.title}" for item in BENCHMARKS.values())
     made = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure this broker beside its peers.",
-        epilog=f"benchmarks:\n{names}\n  all      every one of them",
+        epilog=f"benchmarks:\n{names}\n  all         every one of them",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("name", choices=[*BENCHMARKS, "all"], metavar="NAME")

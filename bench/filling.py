@@ -8,7 +8,7 @@ import trio
 import broker
 from bench.acknowledged import Wrong, payload
 from broker import Broker, Message
-from broker.publishing import Publish
+from broker.messages.publishing import Publish
 
 _COMMANDS = 200
 _MESSAGES = 5  # of one publish

@@ -9,8 +9,9 @@ from bench.filling import fill
 from bench.measuring import Sample, ratio
 from bench.scale import Scale
 from bench.tables import Cell, Table
-from broker import Broker, StoredMessage, serials
-from broker.history import HistoryPage, HistoryQuery
+from broker import Broker, StoredMessage
+from broker.messages import serials
+from broker.messages.history import HistoryPage, HistoryQuery
 
 TITLE = "a page of 100 messages, wherever it lies"
 CAVEATS = """\

@@ -16,10 +16,11 @@ import trio
 import broker
 from bench.acknowledged import Acknowledged, Stored, Wrong, number_of, payload
 from bench.measuring import Contender, Sample, busy_thread, handed_to_write, switch_interval
-from broker import Broker, Message, serials
+from broker import Broker, Message
 from broker.clock import wall_clock
 from broker.events import ChannelCreated, Kind, MessagePublished
-from broker.publishing import Publish
+from broker.messages import serials
+from broker.messages.publishing import Publish
 from storage import Decision, Domain, Log, Record, Rows, Stream, open_log
 from storage.engine import Reader
 from storage.reading import read_after
@@ -113,7 +114,7 @@ class Tidelog(_Publishing):
         (number,) = numbers
         message = Message(data=payload(number), id=f"{self.name}-{number}" if self._keyed else None)
         channel = self._channels[number % len(self._channels)]
-        published = await self._broker.append(self._app, channel, (message,))
+        published = await self._broker.publisher.append(self._app, channel, (message,))
         if published.duplicate:
             raise Wrong(f"message {number} was taken for a repeat")
         return published.serials

@@ -12,12 +12,9 @@ from bench import (
     log,
     machine,
     opening,
-    realtime_connections,
-    realtime_fanout,
-    realtime_publish,
-    realtime_stalled,
     rest,
 )
+from bench.realtime import connections, fanout, publish, stalled
 from bench.scale import Scale
 from bench.tables import Result, Table
 
@@ -40,10 +37,10 @@ _MODULES = {
     "rest": rest,
     "history": history,
     "open": opening,
-    "publish": realtime_publish,
-    "fanout": realtime_fanout,
-    "connections": realtime_connections,
-    "stalled": realtime_stalled,
+    "publish": publish,
+    "fanout": fanout,
+    "connections": connections,
+    "stalled": stalled,
 }
 BENCHMARKS = {
     name: Benchmark(name, module.TITLE, module.CAVEATS, module.run)

@@ -13,7 +13,7 @@ from bench.measuring import Sample, in_turn, ratio
 from bench.scale import Scale
 from bench.server_process import KEY, tidelog_server
 from bench.tables import Cell, Table
-from broker import serials
+from broker.messages import serials
 
 TITLE = "publishing over HTTP/1.1, one message or an array"
 CAVEATS = """\

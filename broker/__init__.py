@@ -1,6 +1,6 @@
 """Channels, messages, tenancy: the broker as a library. Knows storage, never sockets or HTTP."""
 
-from broker.broker import Broker, Published, open  # noqa: A004 - broker.open is the library's verb
+from broker.broker import Broker, open  # noqa: A004 - broker.open is the library's verb
 from broker.channel import Channel
 from broker.errors import (
     BadRequest,
@@ -10,8 +10,9 @@ from broker.errors import (
     Unauthorized,
     Unavailable,
 )
-from broker.history import HistoryPage, HistoryQuery
-from broker.message import Message, StoredMessage
+from broker.messages.history import HistoryPage, HistoryQuery
+from broker.messages.message import Message, StoredMessage
+from broker.publisher import Published
 from broker.settings import BrokerSettings
 from storage import Outcome
 

@@ -7,7 +7,9 @@ reconciled at every start.
 
 import msgspec
 
-from broker import capability, purge, tenancy
+from broker import purge, tenancy
+from broker.auth import capability
+from broker.channels.lifecycle import opening
 from broker.errors import BadRequest, NotFound
 from broker.events import (
     AppCreated,
@@ -22,8 +24,7 @@ from broker.events import (
     NamespaceSet,
     PurgeRequested,
 )
-from broker.lifecycle import opening
-from broker.message import PresenceMessage
+from broker.messages.message import PresenceMessage
 from broker.tenancy import SYSTEM, NamespaceRules
 from storage import Decision, Rows, Stream
 from storage.projection import Decide

@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from broker import administration, randomness, revocations, tenancy
+from broker import administration, randomness, tenancy
 from broker.administration import Fixture
-from broker.credentials import Key, Principal, parse_key
+from broker.auth import revocations
+from broker.auth.credentials import Key, Principal, parse_key
 from broker.errors import NotFound
 from broker.tenancy import App, NamespaceRules
 from storage import Outcome, Rows
@@ -52,7 +53,7 @@ class Apps:
             return tenancy.apps(rows)
 
     def key(self, app_id: str, key_id: str) -> Key | None:
-        """The key, revoked ones too (broker.credentials.Keyring)."""
+        """The key, revoked ones too (broker.auth.credentials.Keyring)."""
         found = self._keys.get((app_id, key_id))
         if found is not None:
             return found

@@ -8,75 +8,41 @@ log's errors become the broker's. `open` on an empty directory creates an app wi
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import trio
 
-from broker import (
-    administration,
-    channel_name,
-    history,
-    purge,
-    randomness,
-    retention,
-    revocation_requests,
-    tenancy,
-    token_requests,
-)
+from broker import administration, purge, randomness, retention, tenancy
 from broker.apps import Apps
-from broker.attach_point import AttachPoint, Rewind, attach_point, followed
-from broker.authentication import authenticate, still_valid
+from broker.auth import revocation_requests, token_requests
+from broker.auth.authentication import authenticate, still_valid
+from broker.auth.credentials import Principal
+from broker.auth.revocation_requests import RevocationRequest, TargetResult
+from broker.auth.token_requests import TokenRequest
+from broker.auth.tokens import TokenDetails
 from broker.channel import Channel
-from broker.channel_name import ChannelName
+from broker.channels import channel_name
+from broker.channels.occupancy import Occupancy
+from broker.channels.presence import MembersPage, members_page
 from broker.clock import Clock, wall_clock
-from broker.credentials import Principal
 from broker.domain import broker_domain
-from broker.epoch import Epoch
 from broker.errors import BadRequest, BrokerError, NotFound
 from broker.events import Kind
-from broker.extras import is_ephemeral
-from broker.history import HistoryPage, HistoryQuery, PresencePage
-from broker.hub import ChannelKey
-from broker.message import Message
+from broker.live.epoch import Epoch
+from broker.messages import history
+from broker.messages.history import HistoryPage, HistoryQuery, PresencePage
+from broker.messages.message import Message
 from broker.metrics import Metrics
-from broker.modes import Mode
-from broker.occupancy import Occupancy
-from broker.presence import MembersPage, members_page
-from broker.publish import (
-    INVALID_CLIENT_ID,
-    INVALID_CONNECTION_KEY,
-    Checked,
-    Permit,
-    PublishLimits,
-    permit,
-    size_bytes,
-    validate,
-)
-from broker.publishing import Origin, Publish, from_connection
-from broker.revocation_requests import RevocationRequest, TargetResult
-from broker.serials import parse, render
+from broker.publisher import Published, Publisher
 from broker.settings import BrokerSettings
-from broker.storage_errors import as_result, mapped
-from broker.token_requests import TokenRequest
-from broker.tokens import TokenDetails
-from storage import Log, Outcome, Rows, Stream, open_log
+from broker.storage_errors import mapped
+from storage import Log, Outcome, Rows, open_log
 
 logger = logging.getLogger("tidelog.broker")
 SERIES_CHARS = 10
-
-
-class Published(msgspec.Struct, frozen=True):
-    """What became of a publish (reference 1.7.1). message_id: base of the messages' ids; serials:
-    one per message, None for one that only an unequal repeat carried."""
-
-    channel: str
-    message_id: str
-    serials: tuple[str | None, ...]
-    duplicate: bool = False
 
 
 class Broker:
@@ -89,12 +55,10 @@ class Broker:
         self.clock = clock
         self.metrics = Metrics()
         self.apps = Apps(self.submit, self.rows, self._purge_pending)
-        self.epoch = Epoch(log, settings)
+        self.epoch = Epoch(log, settings, series)
         self.epoch.hub.watch(Kind.SYSTEM, lambda _: self.apps.forget())
         self._purging = trio.Lock()
-        self._limits = PublishLimits(
-            message_bytes=settings.message_bytes_max, messages=settings.publish_messages_max
-        )
+        self.publisher = Publisher(log, self.epoch, settings, self.metrics, series)
 
     def channel(self, name: str, *, app: str | None = None) -> Channel:
         """A channel of an app (default: the oldest). Raises BadRequest 40010 for a bad name,
@@ -129,7 +93,7 @@ class Broker:
     def authenticate(
         self, *, key: str | None = None, token: str | None = None, client_id: str | None = None
     ) -> Principal:
-        """The caller that holds `key` or else `token` (see broker.authentication)."""
+        """The caller that holds `key` or else `token` (see broker.auth.authentication)."""
         return authenticate(
             self.apps, key=key, token=token, client_id=client_id, now_ms=self.clock()
         )
@@ -165,111 +129,7 @@ class Broker:
         self, principal: Principal, channel: str, messages: Sequence[Message]
     ) -> Published:
         """Publish messages, all or none. Raises as `validate` says, Overloaded, Unavailable."""
-        checked = self.check(permit(principal, channel), messages)
-        return await self.append(principal.app_id, channel, checked.messages)
-
-    def check(self, permitted: Permit, messages: Sequence[Message]) -> Checked:
-        """The messages of a publish as they are to be stored. Raises as `validate` says."""
-        principal = permitted.principal
-        return validate(
-            [self._on_behalf(principal, message) for message in messages],
-            permitted,
-            limits=self._limits,
-            identified=self.epoch.rules.get(principal.app_id, permitted.channel).identified,
-        )
-
-    def prepare(self, permitted: Permit, messages: Sequence[Message], origin: Origin) -> Publish:
-        """The command that publishes what a connection sent. Raises as `validate` says."""
-        checked = self.check(permitted, messages)
-        return from_connection(permitted.principal.app_id, permitted.channel, checked, origin)
-
-    def enqueue(
-        self,
-        app: str,
-        commands: Sequence[Any],
-        done: Callable[[list[Outcome | BrokerError]], None],
-        *,
-        cost: int,
-    ) -> None:
-        """Hand commands to the log, in order; `done` gets what became of each, once on disk.
-        Raises Overloaded or Unavailable; then nothing was taken."""
-
-        def finished(results: list[Outcome | Exception]) -> None:
-            done([as_result(result) for result in results])
-
-        with mapped():
-            self.log.enqueue(commands, finished, app=app, cost=cost)
-
-    def find_attach_point(
-        self,
-        app: str,
-        name: ChannelName,
-        modes: Mode,
-        *,
-        serial: str | None = None,
-        rewind: Rewind | None = None,
-    ) -> tuple[ChannelKey, AttachPoint]:
-        """Where an attachment begins. `serial`: the last channelSerial that its client saw."""
-        after, missed = None, None
-        if serial is not None:
-            try:
-                after = parse(serial, self.series)
-            except BadRequest as error:
-                missed, rewind = error.message, None
-        key, kinds = followed(app, name, modes)
-        with mapped(), self.log.view() as view:
-            point = attach_point(
-                view, key, kinds, after=after, rewind=rewind, now_ms=self.log.clock.now()
-            )
-        return key, point._replace(missed=point.missed or missed)
-
-    def presence_serial(self, app: str, channel: str) -> int:
-        """The serial of the last presence event that a channel ever had; 0 when there was none."""
-        stream = Stream(app, channel, Kind.PRESENCE)
-        with mapped(), self.log.view() as view:
-            return max(view.last(stream), view.trimmed(stream))
-
-    def first_members(self, app: str, channel: str, limit: int) -> MembersPage:
-        """The first page of who is on a channel, read at once: at most a few hundred."""
-        with self.rows() as rows:
-            return members_page(rows, app, channel, b"", limit, None, None)
-
-    def _on_behalf(self, principal: Principal, message: Message) -> Message:
-        """The message with the connection that its connectionKey names (RSL1j, TM2h)."""
-        if message.connection_key is None:
-            return message
-        held = self.epoch.connections.find(principal.app_id, message.connection_key)
-        if held is None:
-            raise BadRequest(
-                "connectionKey does not name a live connection", INVALID_CONNECTION_KEY
-            )
-        if held.client_id not in (None, message.client_id or held.client_id):
-            raise BadRequest("clientId is not that of the connection", INVALID_CLIENT_ID)
-        return msgspec.structs.replace(
-            message,
-            connection_key=None,
-            connection_id=held.id,
-            client_id=message.client_id or held.client_id,
-        )
-
-    async def append(self, app: str, channel: str, messages: Sequence[Message]) -> Published:
-        """Append the validated messages of one publish."""
-        keyed = messages[0].id is not None
-        base = _base_id(messages) if keyed else f"{randomness.new_id()}:0"
-        if not keyed:
-            messages = [
-                msgspec.structs.replace(message, id=f"{base}:{index}")
-                for index, message in enumerate(messages)
-            ]
-        kind = Kind.EPHEMERAL if is_ephemeral(messages[0]) else Kind.MESSAGES
-        command = Publish(app, channel, tuple(messages), keyed, kind)
-        outcome = await self.submit(command, app=app, cost=sum(map(size_bytes, messages)))
-        self.metrics.published(len(messages), outcome)
-        serials = tuple(
-            None if serial is None else render(serial, self.series)
-            for serial in outcome.serials[: len(messages)]
-        )
-        return Published(channel, base, serials, outcome.duplicate)
+        return await self.publisher.publish(principal, channel, messages)
 
     async def history(self, principal: Principal, channel: str, query: HistoryQuery) -> HistoryPage:
         """A page of a channel's messages. Raises Unauthorized 40160, BadRequest 40003."""
@@ -367,12 +227,6 @@ class Broker:
         return str(self.log.failed)
 
 
-def _base_id(messages: Sequence[Message]) -> str:
-    """What the ids of a publish have in common: its messageId (RSL1k)."""
-    first = messages[0].id or ""
-    return first if len(messages) == 1 else first.rpartition(":")[0]
-
-
 @asynccontextmanager
 async def open(  # noqa: A001 - the library's verb: broker.open(...)
     path: str | Path,
@@ -385,7 +239,7 @@ async def open(  # noqa: A001 - the library's verb: broker.open(...)
 ) -> AsyncIterator[Broker]:
     """Open a data directory, creating it if need be; one without an app gets an app with a root
     key, unless `create_app` is false. With `hold_connections` it takes over from the process that
-    had it open before, and sees off the connections that one left (broker.epoch).
+    had it open before, and sees off the connections that one left (broker.live.epoch).
 
     Raises Unavailable if another process writes it, if acknowledged records are missing
     (`accept_loss` goes on without them), or if it is damaged.

@@ -4,17 +4,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from broker import capability
 from broker.apps import ROOT_CAPABILITY
-from broker.credentials import Principal
+from broker.auth import capability
+from broker.auth.credentials import Principal
 from broker.errors import BadRequest
-from broker.history import LIMIT_DEFAULT, Direction, HistoryPage, HistoryQuery
-from broker.hub import ChannelKey
-from broker.message import Message
-from broker.subscription import Subscription
+from broker.live.hub import ChannelKey
+from broker.live.subscription import Subscription
+from broker.messages.history import LIMIT_DEFAULT, Direction, HistoryPage, HistoryQuery
+from broker.messages.message import Message
 
 if TYPE_CHECKING:
-    from broker.broker import Broker, Published
+    from broker.broker import Broker
+    from broker.publisher import Published
 
 _EVERYTHING = capability.parse(ROOT_CAPABILITY)
 

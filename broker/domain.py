@@ -1,28 +1,21 @@
 """What the broker registers with its log: every decider and every projection, in one place."""
 
-from broker import (
-    administration,
-    app_log,
-    connection_log,
-    idle_channels,
-    nonces,
-    occupancy,
-    presence,
-    publishing,
-    purge,
-    revocations,
-)
-from broker.acceptance import Accepted
-from broker.channels import Channels
-from broker.connection_log import ConnectionLog
+from broker import administration, purge
+from broker.auth import nonces, revocations
+from broker.auth.nonces import Nonces
+from broker.auth.revocations import Revocations
+from broker.channels import occupancy, presence
+from broker.channels.lifecycle import ActiveChannels
+from broker.channels.occupancy import Occupancies
+from broker.channels.presence import Members
+from broker.channels.registry import Channels
 from broker.events import decode, encode
-from broker.lifecycle import ActiveChannels
-from broker.nonces import Nonces
-from broker.occupancy import Occupancies
-from broker.presence import Members
-from broker.publishing import Dedup
+from broker.live import app_log, connection_log, idle_channels
+from broker.live.connection_log import ConnectionLog
+from broker.messages import publishing
+from broker.messages.acceptance import Accepted
+from broker.messages.publishing import Dedup
 from broker.purge import Purges
-from broker.revocations import Revocations
 from broker.tenancy import Tenancy
 from storage import Domain
 from storage.projection import Decide, Projection

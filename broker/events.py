@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from broker.message import Message, PresenceMessage
+from broker.messages.message import Message, PresenceMessage
 
 
 class Kind(IntEnum):
@@ -69,7 +69,8 @@ class MemberLeft(Event, frozen=True, tag="member.left", gc=False):
 
 
 class ChannelAttached(Event, frozen=True, tag="channel.attached"):
-    """`modes`: granted (broker.modes); `epoch`: of the process that holds the attachment."""
+    """`modes`: granted (broker.channels.modes); `epoch`: of the process that holds the
+    attachment."""
 
     connection: str
     modes: int
@@ -103,7 +104,7 @@ class BrokerStarted(Event, frozen=True, tag="broker.started"):
 
 
 class ConnectionOpened(Event, frozen=True, tag="connection.opened"):
-    """`key_hash`: of the secret in its connectionKey (broker.connection_log)."""
+    """`key_hash`: of the secret in its connectionKey (broker.live.connection_log)."""
 
     connection: str
     key_hash: bytes
@@ -172,7 +173,7 @@ class AppDeleted(Event, frozen=True, tag="app.deleted"):
 
 
 class KeyCreated(Event, frozen=True, tag="key.created"):
-    """`capability`: canonical JSON (see broker.capability)."""
+    """`capability`: canonical JSON (see broker.auth.capability)."""
 
     app: str
     key: str

@@ -13,7 +13,9 @@ what it removed.
 
 import msgspec
 
-from broker import channels, lifecycle, randomness, tenancy
+from broker import randomness, tenancy
+from broker.channels import lifecycle, registry
+from broker.channels.presence import ClearMembers
 from broker.errors import BadRequest, NotFound
 from broker.events import (
     ChannelClosed,
@@ -22,7 +24,6 @@ from broker.events import (
     PurgeCompleted,
     PurgeRequested,
 )
-from broker.presence import ClearMembers
 from broker.tenancy import SYSTEM
 from storage import Cut, Decision, Log, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
@@ -54,7 +55,7 @@ def decide(rows: Rows, command: Purge, ms: int) -> Decision:
         raise BadRequest("a purge names a channel or a client, or neither; not an empty one")
     if command.channel is not None and command.client_id is not None:
         raise BadRequest("purge a channel or a client, not both at once")
-    if command.channel is not None and channels.channel(rows, command.app, command.channel) is None:
+    if command.channel is not None and registry.channel(rows, command.app, command.channel) is None:
         raise NotFound(f"app {command.app!r} has no channel {command.channel!r}")
     if command.channel is None and tenancy.app(rows, command.app) is None:
         raise NotFound(f"there is no app {command.app!r}")
@@ -64,7 +65,7 @@ def decide(rows: Rows, command: Purge, ms: int) -> Decision:
 
 def remove_channel(rows: Rows, command: RemoveChannel, ms: int) -> Decision:
     app, channel = command.app, command.channel
-    if channels.channel(rows, app, channel) is None:
+    if registry.channel(rows, app, channel) is None:
         return Decision()
     events: list[tuple[Stream, object]] = [(Stream(app, channel, Kind.CHANNEL), ChannelRemoved())]
     if lifecycle.is_active(rows, app, channel):
@@ -133,7 +134,7 @@ async def _channels(log: Log, request: PurgeRequested) -> list[str]:
     if request.channel is not None:
         return [request.channel]
     return await log.query(
-        lambda rows: [info.name for info in channels.channels(rows, request.app)]
+        lambda rows: [info.name for info in registry.channels(rows, request.app)]
     )
 
 

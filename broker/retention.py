@@ -1,9 +1,9 @@
 """How long each stream is kept: the policy behind the log's sweep."""
 
 from broker import tenancy
+from broker.auth.nonces import NONCE_RETENTION_MS
+from broker.auth.revocations import REVOCATION_RETENTION_MS
 from broker.events import Kind
-from broker.nonces import NONCE_RETENTION_MS
-from broker.revocations import REVOCATION_RETENTION_MS
 from broker.settings import FOREVER, BrokerSettings
 from storage import Log, Retention, Rows, Stream
 

@@ -8,9 +8,9 @@ from functools import lru_cache
 
 import msgspec
 
-from broker import capability
-from broker.channel_name import namespace as namespace_of
-from broker.credentials import Key
+from broker.auth import capability
+from broker.auth.credentials import Key
+from broker.channels.channel_name import namespace as namespace_of
 from broker.events import (
     AppCreated,
     AppDeleted,

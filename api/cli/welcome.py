@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from api.cli.version import tidelog_version
 from api.server import Ready
-from broker.credentials import Key
+from broker.auth.credentials import Key
 
 EVERY_INTERFACE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - shown, not bound
 CHANNEL = "demo"

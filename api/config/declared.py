@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from api.config.errors import ConfigError
-from broker import BrokerError, capability
+from broker import BrokerError
 from broker.apps import ROOT_CAPABILITY
-from broker.credentials import parse_key
+from broker.auth import capability
+from broker.auth.credentials import parse_key
 from broker.tenancy import NamespaceRules
 
 TABLES = ("apps", "keys", "namespaces")

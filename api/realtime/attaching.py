@@ -8,12 +8,12 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from api.realtime.protocol import ATTACH_RESUME, Inbound
-from broker import channel_name, meta, modes
-from broker.attach_point import Rewind, parse_rewind
-from broker.channel_name import ChannelName
-from broker.credentials import NOT_PERMITTED, Principal
+from broker.auth.credentials import NOT_PERMITTED, Principal
+from broker.channels import channel_name, meta, modes
+from broker.channels.channel_name import ChannelName
+from broker.channels.modes import Mode
 from broker.errors import BadRequest, Unauthorized
-from broker.modes import Mode
+from broker.live.attach_point import Rewind, parse_rewind
 
 parsed = lru_cache(maxsize=10_000)(channel_name.parse)
 """`channel_name.parse`, remembered: every publish names its channel."""

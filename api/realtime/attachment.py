@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 from api.realtime.outbox import Outbox
 from api.realtime.protocol import Action, encode
-from broker.channel_name import ChannelName
-from broker.delivery import View, runs
-from broker.follower import Follower
-from broker.hub import Batch
-from broker.modes import Mode
+from broker.channels.channel_name import ChannelName
+from broker.channels.modes import Mode
+from broker.live.delivery import View, runs
+from broker.live.follower import Follower
+from broker.live.hub import Batch
 
 
 class Attachment(Follower):

@@ -18,15 +18,16 @@ from api.realtime.protocol import (
 )
 from api.realtime.syncing import sync
 from api.realtime.wiring import Wiring
-from broker import BrokerError, meta
-from broker.attach_point import AttachPoint
-from broker.credentials import NOT_PERMITTED
+from broker import BrokerError
+from broker.auth.credentials import NOT_PERMITTED
+from broker.channels import meta
+from broker.channels.modes import ALL, Mode
+from broker.channels.occupancy import Attach, Detach, Occupancy
 from broker.errors import BadRequest, NotFound, Unauthorized
-from broker.modes import ALL, Mode
-from broker.occupancy import Attach, Detach, Occupancy
-from broker.occupancy_feed import EVERY_CHANNEL
-from broker.serials import render
-from broker.wire import ACTION_META
+from broker.live.attach_point import AttachPoint
+from broker.live.occupancy_feed import EVERY_CHANNEL
+from broker.messages.serials import render
+from broker.messages.wire import ACTION_META
 
 TOO_MANY_CHANNELS = 90010
 NOT_RECOVERABLE = 90003
@@ -128,7 +129,7 @@ class Channels:
 
     def _begin(self, asked: Wanted) -> None:
         wiring = self._wiring
-        key, point = wiring.broker.find_attach_point(
+        key, point = wiring.broker.epoch.attach_points.find(
             wiring.app, asked.name, asked.modes, serial=asked.serial, rewind=self._rewind(asked)
         )
         attachment = Attachment(wiring.broker.log, key, point.position, point.floors)
@@ -160,7 +161,7 @@ class Channels:
     ) -> None:
         """An attached channel goes on where it is, with what is granted now."""
         broker, hub = self._wiring.broker, self._wiring.broker.epoch.hub
-        key, point = broker.find_attach_point(self._wiring.app, attachment.base, modes)
+        key, point = broker.epoch.attach_points.find(self._wiring.app, attachment.base, modes)
         self._stop_occupancy(attachment)
         if modes != attachment.modes:
             self._record(Detach, attachment)

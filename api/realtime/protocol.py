@@ -11,7 +11,7 @@ import msgspec
 
 from api.realtime.framing import Frame, binary_frame, text_frame
 from broker.errors import BadRequest
-from broker.wire import WireMessage
+from broker.messages.wire import WireMessage
 
 UNDECODABLE = 40000
 
@@ -85,7 +85,7 @@ def decode(frame: Frame) -> Inbound:
     """The message in a frame; its type says the format. Raises BadRequest 40000.
 
     Where one of the messages in it is wrong, they come as plain maps: a publish is refused with
-    what `broker.wire` says about it.
+    what `broker.messages.wire` says about it.
     """
     binary, data = frame
     try:

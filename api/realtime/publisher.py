@@ -10,16 +10,18 @@ from api.realtime.acknowledgements import Acknowledgements, Slot
 from api.realtime.attaching import INVALID_NAME, parsed
 from api.realtime.protocol import Inbound
 from api.realtime.wiring import Wiring
-from broker import BrokerError, Outcome, meta, wire
-from broker.channel_name import ChannelName
-from broker.credentials import NOT_PERMITTED
+from broker import BrokerError, Outcome
+from broker.auth.credentials import NOT_PERMITTED
+from broker.channels import meta
+from broker.channels.channel_name import ChannelName
+from broker.channels.modes import Mode
+from broker.channels.presence import ChangePresence
+from broker.channels.presence_input import read_presence
 from broker.errors import BadRequest, NotFound, Unauthorized
-from broker.modes import Mode
-from broker.presence import ChangePresence
-from broker.presence_input import read_presence
-from broker.publish import Permit, permit
-from broker.publishing import Origin, Publish
-from broker.serials import render
+from broker.messages import wire
+from broker.messages.publish import Permit, permit
+from broker.messages.publishing import Origin, Publish
+from broker.messages.serials import render
 
 FORCED_NACK = 40099
 MODE_NOT_GRANTED = 40165
@@ -120,7 +122,7 @@ class Publisher:
             # SDKs take their own presence from its echo: it must be there before the ACK is.
             self._wiring.broker.epoch.hub.after(told, self._answer)
 
-        self._wiring.broker.enqueue(self._wiring.app, commands, done, cost=cost)
+        self._wiring.broker.publisher.enqueue(self._wiring.app, commands, done, cost=cost)
 
     def _answer(self) -> None:
         self._answers.flush()
@@ -142,7 +144,7 @@ class Publisher:
             raise BadRequest("refused because _forceNack was given", FORCED_NACK)
         _require(PUBLISH, attached)
         messages = wire.read_messages(pm.messages or [])
-        return self._wiring.broker.prepare(permitted, messages, origin)
+        return self._wiring.broker.publisher.prepare(permitted, messages, origin)
 
     def _permit(self, channel: str) -> Permit:
         """Judged once for all that this principal publishes there."""

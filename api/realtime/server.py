@@ -21,11 +21,16 @@ from api.realtime.websocket import WebSocket
 from api.realtime.wiring import Wiring
 from api.settings import ServerSettings
 from broker import Broker, BrokerError
-from broker.connection_log import INVALID_KEY
-from broker.connections import LiveConnection
-from broker.credentials import AUTHENTICATION_FAILED, KEY_REVOKED, UNKNOWN_KEY, Principal
+from broker.auth.credentials import (
+    AUTHENTICATION_FAILED,
+    KEY_REVOKED,
+    UNKNOWN_KEY,
+    Principal,
+)
 from broker.errors import BadRequest, NotFound, Unauthorized
 from broker.events import AppDeleted, KeyRevoked, Kind, TokensRevoked
+from broker.live.connection_log import INVALID_KEY
+from broker.live.connections import LiveConnection
 
 CATCHING_UP_MAX = 2  # connections that read pages from disk at a time
 HEARTBEAT_INTERVAL_MS_MIN = 5_000

@@ -25,17 +25,17 @@ from api.realtime.protocol import (
 from api.realtime.publisher import Publisher
 from api.realtime.wiring import Wiring
 from broker import BrokerError
-from broker.credentials import (
+from broker.auth.credentials import (
     INCOMPATIBLE_CLIENT_ID,
     TOKEN_EXPIRED,
     TOKEN_REVOKED,
     WILDCARD,
     Principal,
 )
+from broker.auth.revocations import matches
 from broker.errors import BadRequest, Unauthorized
 from broker.events import TokensRevoked
-from broker.revocations import matches
-from broker.timers import Timer
+from broker.live.timers import Timer
 
 SUPERSEDED = 80016
 PROMPT_BEFORE_MS = 30_000

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from api.realtime.attachment import Attachment
 from api.realtime.protocol import Action, encode
 from api.realtime.wiring import Wiring
-from broker import BrokerError, wire
-from broker.presence import MembersPage, PresenceAction
+from broker import BrokerError
+from broker.channels.presence import MembersPage, PresenceAction
+from broker.messages import wire
 
 FIRST_PAGE = 250
 PAGE = 1_000
@@ -59,7 +60,8 @@ class _Sync:
         self._wiring = wiring
         self._attachment = attachment
         self._app, self._channel = attachment.key
-        self._serial = wiring.broker.presence_serial(self._app, self._channel)
+        self._points = wiring.broker.epoch.attach_points
+        self._serial = self._presence_serial()
         self._told = _Told(self._app, attachment.name, wiring.binary)
 
     def begin(self) -> None:
@@ -69,7 +71,9 @@ class _Sync:
             if len(frames) > 1:
                 self._wiring.tasks.start_soon(self._send, frames[1:])
             return
-        page = self._wiring.broker.first_members(self._app, self._channel, FIRST_PAGE)
+        page = self._wiring.broker.epoch.attach_points.first_members(
+            self._app, self._channel, FIRST_PAGE
+        )
         frame = self._frame(page)
         self._wiring.outbox.send(frame)
         if page.next is None:
@@ -95,8 +99,11 @@ class _Sync:
             frames.append(self._frame(page))
             await self._send(frames[-1:])
             after = page.next
-        if after is None and broker.presence_serial(self._app, self._channel) == self._serial:
+        if after is None and self._presence_serial() == self._serial:
             self._wiring.syncs.keep(self._told, self._serial, frames)
+
+    def _presence_serial(self) -> int:
+        return self._points.presence_serial(self._app, self._channel)
 
     def _frame(self, page: MembersPage) -> bytes:
         cursor = page.next.hex() if page.next is not None else ""

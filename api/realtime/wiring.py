@@ -8,8 +8,8 @@ import trio
 from api.realtime.outbox import Outbox
 from api.realtime.protocol import encode
 from broker import Broker, BrokerError
-from broker.connections import LiveConnection
-from broker.credentials import Principal
+from broker.auth.credentials import Principal
+from broker.live.connections import LiveConnection
 
 if TYPE_CHECKING:
     from api.realtime.syncing import Syncs

@@ -8,14 +8,15 @@ from typing import Annotated, Any
 
 import msgspec
 
-from broker import channel_name, randomness
+from broker import randomness
 from broker.administration import Fixture
 from broker.apps import DEFAULT_CAPABILITY, NewKey
-from broker.channel_name import INVALID_CHANNEL_NAME
-from broker.credentials import check_client_id
+from broker.auth.credentials import check_client_id
+from broker.channels import channel_name
+from broker.channels.channel_name import INVALID_CHANNEL_NAME
 from broker.errors import BadRequest
-from broker.message import PresenceMessage
-from broker.payload_encoding import stored_payload
+from broker.messages.message import PresenceMessage
+from broker.messages.payload_encoding import stored_payload
 from broker.tenancy import NamespaceRules
 
 LISTED_MAX = 1_000  # keys, namespaces, channels, or members of them all

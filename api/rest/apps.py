@@ -26,7 +26,7 @@ from api.rest.app_spec import (
 )
 from api.settings import ServerSettings
 from broker import Broker
-from broker.credentials import Key
+from broker.auth.credentials import Key
 from broker.errors import BadRequest, Unauthorized
 from broker.tenancy import App
 

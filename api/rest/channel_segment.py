@@ -2,8 +2,8 @@
 
 from urllib.parse import unquote
 
-from broker import channel_name
-from broker.channel_name import INVALID_CHANNEL_NAME
+from broker.channels import channel_name
+from broker.channels.channel_name import INVALID_CHANNEL_NAME
 from broker.errors import BadRequest
 
 

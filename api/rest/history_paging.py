@@ -11,9 +11,10 @@ import msgspec
 
 from api import parameters
 from api.paging import links
-from broker import Broker, serials
+from broker import Broker
 from broker.errors import BadRequest
-from broker.history import LIMIT_DEFAULT, HistoryQuery
+from broker.messages import serials
+from broker.messages.history import LIMIT_DEFAULT, HistoryQuery
 
 UNKNOWN_POINT = 90008
 DIRECTIONS = ("backwards", "forwards")

@@ -12,8 +12,9 @@ from api.replies import negotiated, reply
 from api.rest.channel_segment import channel_of
 from api.rest.history_paging import history_links, history_query
 from api.settings import ServerSettings
-from broker import Broker, Message, wire
+from broker import Broker, Message
 from broker.errors import BadRequest
+from broker.messages import wire
 
 FORCED_NACK = 40099
 

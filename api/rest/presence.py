@@ -17,11 +17,12 @@ from api.paging import links
 from api.replies import Headers, negotiated, reply
 from api.rest.channel_segment import channel_of
 from api.rest.history_paging import history_links, history_query
-from broker import Broker, wire
-from broker.credentials import Principal
+from broker import Broker
+from broker.auth.credentials import Principal
+from broker.channels.presence import PresenceAction
 from broker.errors import BadRequest
-from broker.history import LIMIT_DEFAULT
-from broker.presence import PresenceAction
+from broker.messages import wire
+from broker.messages.history import LIMIT_DEFAULT
 
 CURSOR_BYTES_MAX = 64
 

@@ -17,11 +17,12 @@ from api.formats import decode_body
 from api.parameters import version
 from api.replies import error_headers, reply
 from api.settings import ServerSettings
-from broker import Broker, revocation_requests, token_requests
-from broker.credentials import named_key
+from broker import Broker
+from broker.auth import revocation_requests, token_requests
+from broker.auth.credentials import named_key
+from broker.auth.revocation_requests import TargetResult
+from broker.auth.tokens import TokenDetails
 from broker.errors import BadRequest
-from broker.revocation_requests import TargetResult
-from broker.tokens import TokenDetails
 
 BATCH_FAILED = 40020
 PER_TARGET_RESULTS = 3

@@ -27,8 +27,8 @@ from api.realtime.session import Options, Session
 from api.realtime.syncing import Syncs
 from api.realtime.wiring import Wiring
 from broker import Broker
-from broker.connections import LiveConnection
-from broker.credentials import Principal
+from broker.auth.credentials import Principal
+from broker.live.connections import LiveConnection
 
 ANSWERS = (Action.ACK, Action.NACK)
 STUCK_S = 10  # only ever passes when a test hangs

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from broker.message import PresenceMessage
-from broker.presence import Change, ChangePresence, PresenceAction
+from broker.channels.presence import Change, ChangePresence, PresenceAction
+from broker.messages.message import PresenceMessage
 from tests.api.rest_server import RestServer
 
 

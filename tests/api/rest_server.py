@@ -19,8 +19,8 @@ import broker
 from api.app import create_app
 from api.listener import Listening, serve
 from api.settings import ServerSettings
+from broker.auth.credentials import Key
 from broker.clock import Clock, wall_clock
-from broker.credentials import Key
 
 JSON = "application/json"
 MSGPACK = "application/x-msgpack"

@@ -12,7 +12,7 @@ from api.admin import operations
 from api.admin.operations import OPERATIONS, is_stream
 from broker import BadRequest, Broker, BrokerError, BrokerSettings, NotFound
 from broker.apps import ROOT_CAPABILITY
-from broker.credentials import authenticate_key
+from broker.auth.credentials import authenticate_key
 from broker.errors import Unauthorized
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from api.realtime.framing import Frame
 from api.realtime.protocol import Inbound, decode
 from broker.errors import BadRequest
-from broker.message import Message
-from broker.wire import WireMessage, read_messages
+from broker.messages.message import Message
+from broker.messages.wire import WireMessage, read_messages
 
 
 def framed(message: Any, *, binary: bool) -> Frame:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from api.realtime.framing import Frame
 from api.realtime.protocol import RESUMED, Action
 from broker import BrokerSettings, Message
-from broker.presence import PresenceAction
+from broker.channels.presence import PresenceAction
 from storage import LogSettings
 from tests.api.protocol_messages import frame_of, histories, mutated
 from tests.api.realtime_server import Closed, RealtimeClient, RealtimeServer, realtime_server

@@ -5,9 +5,9 @@ from urllib.parse import quote
 
 import pytest
 
-from broker.modes import DEFAULT, Mode
-from broker.occupancy import Attach, Detach
-from broker.presence import PresenceAction
+from broker.channels.modes import DEFAULT, Mode
+from broker.channels.occupancy import Attach, Detach
+from broker.channels.presence import PresenceAction
 from tests.api.members import change
 from tests.api.rest_server import TYPES, RestServer, basic, decode, error_of
 

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, quote
 import httpx
 import pytest
 
-from broker.presence import PresenceAction
+from broker.channels.presence import PresenceAction
 from tests.api.members import change
 from tests.api.rest_server import JSON, MSGPACK, TYPES, RestServer, basic, decode, error_of, links
 

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from hypothesis import strategies as st
 
-from broker.capability import EVERYTHING
-from broker.credentials import Key
-from broker.token_requests import sign
+from broker.auth.capability import EVERYTHING
+from broker.auth.credentials import Key
+from broker.auth.token_requests import sign
 from tests.api.rest_server import (
     JSON,
     MSGPACK,

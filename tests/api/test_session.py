@@ -14,8 +14,8 @@ import broker
 from api.realtime.framing import Frame
 from api.realtime.protocol import RESUMED, Action
 from broker import Broker, BrokerSettings
-from broker.modes import DEFAULT, Mode
-from broker.presence import PresenceAction
+from broker.channels.modes import DEFAULT, Mode
+from broker.channels.presence import PresenceAction
 from tests.api.conversation import Client, Talk, talking
 
 ENTER, LEAVE, UPDATE = PresenceAction.ENTER, PresenceAction.LEAVE, PresenceAction.UPDATE

@@ -11,8 +11,8 @@ import trio
 import broker
 from api.realtime.protocol import HAS_BACKLOG, RESUMED, Action
 from broker import Broker, BrokerSettings
-from broker.modes import DEFAULT, Mode
-from broker.presence import PresenceAction
+from broker.channels.modes import DEFAULT, Mode
+from broker.channels.presence import PresenceAction
 from tests.api.conversation import Talk, talking
 
 ENTER = PresenceAction.ENTER

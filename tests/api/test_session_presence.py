@@ -9,9 +9,9 @@ import pytest
 import broker
 from api.realtime.protocol import HAS_PRESENCE, Action
 from broker import BrokerSettings
+from broker.channels.modes import Mode
+from broker.channels.presence import PresenceAction
 from broker.events import Kind
-from broker.modes import Mode
-from broker.presence import PresenceAction
 from storage import Cut, Stream
 from tests.api.conversation import Client, Talk, talking
 

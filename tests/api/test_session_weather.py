@@ -20,9 +20,9 @@ import trio
 import broker
 from api.realtime.protocol import RESUMED, Action
 from broker import BrokerSettings, Message
+from broker.channels.presence import PresenceAction, members
 from broker.events import Kind
-from broker.presence import PresenceAction, members
-from broker.serials import render
+from broker.messages.serials import render
 from storage import LogSettings, Span, Stream
 from tests.api.conversation import Client, Talk, talking
 from tests.api.conversation import Message as Told

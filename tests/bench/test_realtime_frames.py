@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.realtime_frames import JSON, MSGPACK, RESUMED, Format, masked, payloads
-from bench.realtime_sessions import Session, _Refused
+from bench.realtime.frames import JSON, MSGPACK, RESUMED, Format, masked, payloads
+from bench.realtime.sessions import Session, _Refused
 
 
 def unmasked(frame: bytes) -> bytes:

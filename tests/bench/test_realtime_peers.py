@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from bench import nats_peer, redis_peer
+from bench import redis_peer
 from bench.acknowledged import Wrong
-from bench.nats_peer import NatsFailed, _api, nats_wire
-from bench.realtime_pipeline import Publishing
-from bench.realtime_receivers import Receivers
-from bench.realtime_redis import redis_wire
-from bench.realtime_wires import Wire, receive_until
+from bench.realtime import nats_peer
+from bench.realtime.nats_peer import NatsFailed, _api, nats_wire
+from bench.realtime.pipeline import Publishing
+from bench.realtime.receivers import Receivers
+from bench.realtime.redis import redis_wire
+from bench.realtime.wires import Wire, receive_until
 
 TURN_S = 0.02
 WIRES = [

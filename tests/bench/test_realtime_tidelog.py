@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from bench.acknowledged import Wrong
-from bench.realtime_frames import RESUMED
-from bench.realtime_pipeline import Publishing
-from bench.realtime_receivers import Receivers
-from bench.realtime_server import serving
-from bench.realtime_sessions import Session, open_sessions
-from bench.realtime_tidelog import TidelogWire
-from bench.realtime_wires import receive_until
+from bench.realtime.frames import RESUMED
+from bench.realtime.pipeline import Publishing
+from bench.realtime.receivers import Receivers
+from bench.realtime.server import serving
+from bench.realtime.sessions import Session, open_sessions
+from bench.realtime.tidelog import TidelogWire
+from bench.realtime.wires import receive_until
 
 SERVED = {"json": {}, "msgpack": {"binary": True}, "tls": {"tls": True}}
 

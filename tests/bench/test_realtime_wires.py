@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 
 from bench.acknowledged import MESSAGE_BYTES, Wrong, number_of
-from bench.realtime_receivers import Receivers, _Subscriber
-from bench.realtime_wires import MARK, InOrder, body
+from bench.realtime.receivers import Receivers, _Subscriber
+from bench.realtime.wires import MARK, InOrder, body
 
 
 def frame(payload: bytes) -> bytes:

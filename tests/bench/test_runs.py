@@ -6,8 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench import nats_peer, redis_peer, results
+from bench import redis_peer, results
 from bench.__main__ import main
+from bench.realtime import nats_peer
 from bench.registry import BENCHMARKS, measure
 from bench.scale import TINY
 from bench.tables import Result, Table, shown

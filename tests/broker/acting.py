@@ -15,12 +15,12 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from broker import Broker
+from broker.channels.modes import DEFAULT
+from broker.channels.occupancy import Attach, Detach
+from broker.channels.presence import Change, ChangePresence, PresenceAction, members
 from broker.events import Kind
-from broker.message import PresenceMessage
-from broker.modes import DEFAULT
-from broker.occupancy import Attach, Detach
-from broker.presence import Change, ChangePresence, PresenceAction, members
-from broker.timers import TICKS_PER_SECOND
+from broker.live.timers import TICKS_PER_SECOND
+from broker.messages.message import PresenceMessage
 from storage import Log, Outcome, Record, Span, Stream
 from storage.engine import Writer
 from tests.broker.conftest import FakeClock

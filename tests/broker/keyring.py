@@ -1,7 +1,7 @@
 """One app with a key that may do anything, one that may do little, and one that was revoked."""
 
-from broker.capability import DEFAULT_KEY, parse
-from broker.credentials import Key, Principal
+from broker.auth.capability import DEFAULT_KEY, parse
+from broker.auth.credentials import Key, Principal
 
 REVOKED_CLIENT = "a client whose tokens were revoked"
 SECRET = "s3cret-of-the-full-key"

@@ -7,7 +7,7 @@ import pytest
 
 import broker
 from broker import BadRequest, Broker, Message, offline, purge
-from broker.channels import channels
+from broker.channels.registry import channels
 from storage import LogSettings
 from tests.broker.conftest import FakeClock
 

@@ -8,7 +8,7 @@ import trio
 
 import broker
 from broker import BadRequest, Broker, BrokerSettings, Message, Unavailable
-from broker.subscription import Subscription
+from broker.live.subscription import Subscription
 from storage import LogSettings
 from tests.broker.conftest import FakeClock
 

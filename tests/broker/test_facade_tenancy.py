@@ -7,7 +7,8 @@ import pytest
 
 import broker
 from broker import BadRequest, Broker, Message, NotFound, Unauthorized, Unavailable
-from broker.credentials import Key, Principal, authenticate_key
+from broker.auth.credentials import Key, Principal, authenticate_key
+from broker.messages import serials
 from broker.tenancy import NamespaceRules
 from tests.broker.conftest import FakeClock
 
@@ -220,7 +221,7 @@ async def test_two_brokers_in_one_process(tmp_path: Path, clock: FakeClock) -> N
         assert (await anext(messages)).data == "two"
         assert first.serials[0]
         with pytest.raises(BadRequest):
-            broker.serials.parse(first.serials[0], two.series)
+            serials.parse(first.serials[0], two.series)
 
 
 async def test_a_directory_has_one_broker(path: Path, clock: FakeClock) -> None:

@@ -9,8 +9,8 @@ import broker
 from broker import BadRequest, Broker, randomness, tenancy
 from broker.administration import CreateKey, Fixture, ProvisionApp, SetNamespace
 from broker.apps import NewKey
-from broker.message import PresenceMessage
-from broker.presence import Change, ChangePresence, PresenceAction
+from broker.channels.presence import Change, ChangePresence, PresenceAction
+from broker.messages.message import PresenceMessage
 from broker.tenancy import NamespaceRules
 from tests.broker.conftest import FakeClock
 

@@ -20,12 +20,15 @@ import msgspec
 import pytest
 import trio
 
-from broker import BadRequest, lifecycle, occupancy, presence
-from broker.acceptance import TABLE as ACCEPTED
-from broker.acceptance import accepted
+from broker import BadRequest
 from broker.administration import CreateApp
-from broker.channels import channels
-from broker.connection_log import (
+from broker.channels import lifecycle, occupancy, presence
+from broker.channels.modes import ALL, DEFAULT, Mode
+from broker.channels.presence import Change, ChangePresence, LeaveMembers, PresenceAction
+from broker.channels.registry import channels
+from broker.domain import PROJECTIONS, broker_domain
+from broker.events import Kind, MemberLeft
+from broker.live.connection_log import (
     CloseConnection,
     ExpireConnection,
     LoseConnection,
@@ -35,14 +38,12 @@ from broker.connection_log import (
     connections,
     latest_epoch,
 )
-from broker.domain import PROJECTIONS, broker_domain
-from broker.events import Kind, MemberLeft
-from broker.idle_channels import CloseChannel
-from broker.message import Message, PresenceMessage
-from broker.modes import ALL, DEFAULT, Mode
-from broker.presence import Change, ChangePresence, LeaveMembers, PresenceAction
-from broker.publish import Checked
-from broker.publishing import Origin, Publish, from_connection
+from broker.live.idle_channels import CloseChannel
+from broker.messages.acceptance import TABLE as ACCEPTED
+from broker.messages.acceptance import accepted
+from broker.messages.message import Message, PresenceMessage
+from broker.messages.publish import Checked
+from broker.messages.publishing import Origin, Publish, from_connection
 from storage import Cut, Log, LogSettings, Outcome, Retention, Span, Stream, open_log
 from storage.verify import verify
 from tests.broker.conftest import FakeClock

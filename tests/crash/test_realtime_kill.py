@@ -20,7 +20,7 @@ import pytest
 import trio
 
 from api.realtime.protocol import Action
-from broker.modes import Mode
+from broker.channels.modes import Mode
 from tests.conformance.serving import KEY, ServerProcess
 from tests.crash.realtime_clients import STUCK_S, Client, Publisher, Subscriber
 from tests.crash.require import knob

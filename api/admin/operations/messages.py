@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from api.admin.operations.arguments import existing_app
-from broker import Broker, HistoryQuery, channel_name, serials, wire
+from broker import Broker, HistoryQuery
+from broker.channels import channel_name
 from broker.errors import BadRequest
-from broker.history import LIMIT_DEFAULT, Direction
+from broker.messages import serials, wire
+from broker.messages.history import LIMIT_DEFAULT, Direction
 
 
 async def publish(

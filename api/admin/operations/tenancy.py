@@ -10,7 +10,7 @@ import msgspec
 from api.admin.operations.arguments import INVALID_ARGUMENTS, converted, existing_app
 from broker import Broker, NotFound
 from broker.apps import DEFAULT_CAPABILITY
-from broker.credentials import Key
+from broker.auth.credentials import Key
 from broker.errors import BadRequest
 from broker.tenancy import NO_RULES, App, NamespaceRules
 

@@ -1,0 +1,1 @@
+"""What one run of the process holds in memory: connections, timers, delivery."""

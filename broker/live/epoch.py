@@ -1,0 +1,59 @@
+"""What one run of the process holds in memory: the hub, the timers, the connections.
+
+All of it can be lost at any moment; the next epoch begins from the log. Owns the tasks behind it.
+"""
+
+import logging
+
+import trio
+
+from broker.events import Kind
+from broker.live.app_log import AppLog
+from broker.live.attach_point import AttachPoints
+from broker.live.background import Background
+from broker.live.connections import Connections
+from broker.live.hub import Hub
+from broker.live.idle_channels import IdleChannels
+from broker.live.occupancy_feed import OccupancyFeed
+from broker.live.timers import Timers
+from broker.rules_cache import RulesCache
+from broker.settings import BrokerSettings
+from storage import Log, StorageError
+
+logger = logging.getLogger("tidelog.broker")
+
+
+class Epoch:
+    def __init__(self, log: Log, settings: BrokerSettings, series: str) -> None:
+        self.attach_points = AttachPoints(log, series)
+        self.hub = Hub(log)
+        self.timers = Timers()
+        self.background = Background(log, self.timers)
+        self.connections = Connections(log, self.timers, self.background, settings)
+        self.occupancy = OccupancyFeed(
+            log, self.hub, self.timers, self.connections, settings.occupancy_pause_ms
+        )
+        self.rules = RulesCache(log.view)
+        self.hub.watch(Kind.SYSTEM, lambda _: self.rules.clear())
+        self.app_log = AppLog(self.timers, self.background, settings.app_log_reports_max)
+        self._idle = IdleChannels(
+            log, self.hub, self.timers, self.background, self.connections, settings.channel_idle_ms
+        )
+        self.connections.on_start = self._idle.start
+
+    async def start(self) -> None:
+        """Take over from the last epoch. Raises Unavailable when the log takes no writes."""
+        await self.connections.start()
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.timers.run)
+            nursery.start_soon(self._deliver)
+
+    async def _deliver(self) -> None:
+        try:
+            await self.hub.run()
+        except StorageError:
+            logger.critical("delivery ends: the log cannot be tailed", exc_info=True)
+        finally:
+            self.hub.close()

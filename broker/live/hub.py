@@ -1,0 +1,128 @@
+"""The hub: one task that tails the log and hands each channel's records to who follows it.
+
+Followers never await each other: `offer` returns at once. What one cannot take it reads from the
+log later (broker.live.follower, broker.live.subscription), so nothing is lost and nobody waits for
+the slow.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any, NamedTuple, Protocol
+
+import trio
+
+from storage import Log, Record
+
+TURN_DELIVERIES = 200
+
+
+class ChannelKey(NamedTuple):
+    """`channel` is "" for what concerns the whole app."""
+
+    app: str
+    channel: str
+
+
+class Batch:
+    """Records of one channel, in order: those of one commit, or of a page that was read again.
+
+    `encoded`: what a protocol made of them, by variant, so that each is made once for everybody.
+    """
+
+    __slots__ = ("encoded", "first", "last", "publishers", "records")
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = records
+        self.first = records[0].serial
+        self.last = records[-1].serial
+        self.encoded: dict[Any, bytes] = {}
+        self.publishers = {_publisher(record) for record in records}
+
+
+def _publisher(record: Record) -> str | None:
+    message = getattr(record.event, "message", None)
+    return message.connection_id if message is not None else None
+
+
+class Sink(Protocol):
+    def offer(self, batch: Batch) -> None:
+        """Called in the order of the log, and perhaps once more after `remove`; must not wait."""
+
+    def close(self) -> None:
+        """The log has ended."""
+
+
+Watch = Callable[[Record], None]
+
+
+class Hub:
+    """Sinks by channel, and watchers by kind, fed by `run`. `position`: the serial of the last
+    record that was handed on."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.position = log.position
+        self._sinks: dict[ChannelKey, dict[Sink, None]] = {}
+        self._watches: defaultdict[int, list[Watch]] = defaultdict(list)
+        self._waiting: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = count()
+
+    async def run(self) -> None:
+        """Deliver until the log is closed or has failed."""
+        async with aclosing(self._log.tail(self.position)) as tail:
+            async for records in tail:
+                await self._hand_on(records)
+                self.position = records[-1].serial
+                while self._waiting and self._waiting[0][0] <= self.position:
+                    heappop(self._waiting)[2]()
+
+    async def _hand_on(self, records: list[Record]) -> None:
+        """Others have their turn between commits, and within the fan-out of a large one."""
+        await trio.lowlevel.checkpoint()
+        deliveries = 0
+        for key, batch in self._batches(records):
+            for sink in list(self._sinks.get(key, ())):
+                sink.offer(batch)
+                deliveries += 1
+                if not deliveries % TURN_DELIVERIES:
+                    await trio.lowlevel.checkpoint()
+
+    def _batches(self, records: list[Record]) -> list[tuple[ChannelKey, Batch]]:
+        by_channel: defaultdict[tuple[str, str], list[Record]] = defaultdict(list)
+        for record in records:
+            stream = record.stream
+            key = stream[:2]  # equal to its ChannelKey, and cheaper to make
+            if key in self._sinks and record.event is not None:
+                by_channel[key].append(record)
+            for watch in self._watches.get(stream.kind, ()):
+                watch(record)
+        return [(ChannelKey(*key), Batch(found)) for key, found in by_channel.items()]
+
+    def after(self, serial: int, action: Callable[[], None]) -> None:
+        """Run `action` once everything up to `serial` was handed on."""
+        if serial <= self.position:
+            action()
+        else:
+            heappush(self._waiting, (serial, next(self._order), action))
+
+    def add(self, key: ChannelKey, sink: Sink) -> None:
+        self._sinks.setdefault(key, {})[sink] = None
+
+    def remove(self, key: ChannelKey, sink: Sink) -> None:
+        sinks = self._sinks.get(key)
+        if sinks is not None:
+            sinks.pop(sink, None)
+            if not sinks:
+                del self._sinks[key]
+
+    def watch(self, kind: int, watch: Watch) -> None:
+        """See every record of a kind, of all channels. For the broker's own parts."""
+        self._watches[kind].append(watch)
+
+    def close(self) -> None:
+        for sinks in self._sinks.values():
+            for sink in sinks:
+                sink.close()

@@ -1,0 +1,1 @@
+"""Messages: how they are read, judged, published, kept and shown."""

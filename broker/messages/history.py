@@ -1,0 +1,109 @@
+"""History: what a channel's message log holds, in pages that stay put while messages arrive.
+
+A query resolves its bounds once (`end` in milliseconds, inclusive) and its cursor is the serial of
+the last message seen, so pages never shift, repeat or skip (RSL2, reference 1.4).
+"""
+
+from typing import Literal
+
+import msgspec
+
+from broker.channels.presence import PRESENCE_ACTIONS, PresenceAction
+from broker.errors import BadRequest
+from broker.events import Kind
+from broker.messages.message import PresenceMessage, StoredMessage
+from broker.messages.serials import render
+from storage import Log, Page, Record, Span, Stream
+from storage.serial import SERIAL_MAX, first_at, last_at, ms_of
+
+INVALID_VALUE = 40003
+Direction = Literal["backwards", "forwards"]
+LIMIT_DEFAULT = 100
+
+
+class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """start, end: milliseconds, inclusive (RSL2b1); `end` None is now. `cursor`: the serial behind
+    which the page begins, in the query's direction. `until`: nothing behind this serial (RTL10b).
+    """
+
+    start: int = 0
+    end: int | None = None
+    direction: Direction = "backwards"
+    limit: int = LIMIT_DEFAULT
+    cursor: int | None = None
+    until: int | None = None
+
+    def span(self) -> Span:
+        """The serials that the page may hold. Raises BadRequest 40003 when start is after end."""
+        if self.end is not None and self.start > self.end:
+            raise BadRequest("start must not be after end", INVALID_VALUE)
+        first, last = first_at(self.start), SERIAL_MAX - 1
+        if self.end is not None:
+            last = last_at(self.end)
+        if self.until is not None:
+            last = min(last, self.until)
+        backwards = self.direction == "backwards"
+        if self.cursor is not None and backwards:
+            last = min(last, self.cursor - 1)
+        elif self.cursor is not None:
+            first = max(first, self.cursor + 1)
+        return Span(first, last, backwards)
+
+
+class HistoryPage(msgspec.Struct, frozen=True):
+    """Messages in the query's direction; `next` is the query of the next page, if there is one."""
+
+    messages: tuple[StoredMessage, ...]
+    next: HistoryQuery | None
+
+
+class PresenceItem(msgspec.Struct, frozen=True):
+    presence: PresenceMessage
+    action: PresenceAction
+    timestamp: int
+
+
+class PresencePage(msgspec.Struct, frozen=True):
+    """As HistoryPage, of what members did."""
+
+    items: tuple[PresenceItem, ...]
+    next: HistoryQuery | None
+
+
+async def presence_history(log: Log, app: str, channel: str, query: HistoryQuery) -> PresencePage:
+    stream = Stream(app, channel, Kind.PRESENCE)
+    page = await log.read(stream, query.span(), limit=query.limit)
+    items = tuple(
+        PresenceItem(r.event.member, PRESENCE_ACTIONS[type(r.event)], ms_of(r.serial))
+        for r in page.records
+    )
+    return PresencePage(items, _following(query, page))
+
+
+async def history(
+    log: Log, app: str, channel: str, query: HistoryQuery, series: str
+) -> HistoryPage:
+    stream = Stream(app, channel, Kind.MESSAGES)
+    page = await log.read(stream, query.span(), limit=query.limit)
+    messages = tuple(stored(record, series) for record in page.records)
+    return HistoryPage(messages, _following(query, page))
+
+
+def _following(query: HistoryQuery, page: Page) -> HistoryQuery | None:
+    return msgspec.structs.replace(query, cursor=page.last) if page.more else None
+
+
+def stored(record: Record, series: str) -> StoredMessage:
+    """The message of a MessagePublished record, with what the log knows of it."""
+    message = record.event.message
+    return StoredMessage(
+        id=message.id,
+        name=message.name,
+        data=message.data,
+        encoding=message.encoding,
+        client_id=message.client_id,
+        connection_id=message.connection_id,
+        extras=message.extras,
+        serial=render(record.serial, series),
+        timestamp=ms_of(record.serial),
+    )

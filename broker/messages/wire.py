@@ -1,0 +1,171 @@
+"""Messages between their wire form and ours: a decoded map in, a map to encode out.
+
+The same map shape serves JSON and MessagePack; they differ in one thing only, binary. JSON carries
+bytes as base64 text, MessagePack as they are (`broker.messages.payload_encoding`).
+
+Inbound is tolerant: null means absent, unknown fields are ignored. Outbound is strict: no null, and
+nothing absent is named.
+
+Refuses to do: judge content (`broker.messages.publish`), or read bytes (`api.codec`).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from broker.channels.presence import PresenceAction
+from broker.errors import BadRequest
+from broker.messages.message import INVALID_DATA, Message, PresenceMessage, StoredMessage
+from broker.messages.payload_encoding import binary_payload, stored_payload, text_payload
+
+UNDECODABLE_BODY = 40001
+INVALID_CONNECTION_KEY = 40006
+INVALID_CLIENT_ID = 40012
+INVALID_NAME = 40016
+INVALID_ID = 40031
+INVALID_EXTRAS = 40032
+MUTATION_NOT_ENABLED = 93002
+
+# MessageAction (TM5): what a message on the wire is; history holds creations until messages mutate.
+ACTION_CREATE = 0
+ACTION_META = 3
+_MUTATIONS = (1, 2, 5)
+
+
+class WireMessage(msgspec.Struct, rename="camel", gc=False):
+    """A message as a client sends it (TM2), every field of its right type. A decoder may be given
+    this type, which is the cheap way; what it refuses, `read_messages` takes as plain maps, and
+    says what is wrong with it. timestamp, version and connectionId are ours to assign: not read.
+    """
+
+    id: str | None = None
+    name: str | None = None
+    data: Any = None
+    encoding: str | None = None
+    client_id: str | None = None
+    connection_key: str | None = None
+    extras: dict[str, Any] | None = None
+    serial: Any = None
+    action: Any = None
+
+
+def read_messages(body: object) -> tuple[Message, ...]:
+    """The messages of a publish body: one object, or an array of them.
+
+    Raises BadRequest 40001 if it is neither; else as `from_wire`, saying which message it was.
+    """
+    if not isinstance(body, list):
+        if not isinstance(body, Mapping):
+            raise BadRequest("the body must be a message or an array of messages", UNDECODABLE_BODY)
+        return (from_wire(body),)
+    messages: list[Message] = []
+    for item in body:
+        try:
+            messages.append(from_wire(item))
+        except BadRequest as error:
+            reason = f"message {len(messages)}: {error.message}"
+            raise BadRequest(reason, error.code, error.status) from None
+    return tuple(messages)
+
+
+def from_wire(item: object) -> Message:
+    """One message from its wire form: a WireMessage, or a decoded map.
+
+    Raises BadRequest naming the field: 40001 not a map; 40013 data, encoding or base64; 40012
+    clientId; 40016 name; 40031 id; 40032 extras; 40006 connectionKey; 93002 an update, delete or
+    append, which needs mutable messages.
+    """
+    fields = item if isinstance(item, WireMessage) else _typed(item)
+    if fields.serial is not None and fields.action in _MUTATIONS:
+        raise BadRequest("mutable messages are not enabled on this channel", MUTATION_NOT_ENABLED)
+    data, encoding = stored_payload(fields.data, fields.encoding)
+    return Message(
+        id=fields.id,
+        name=fields.name,
+        data=data,
+        encoding=encoding,
+        client_id=fields.client_id,
+        connection_key=fields.connection_key,
+        extras=fields.extras,
+    )
+
+
+def to_wire(message: StoredMessage, *, binary: bool) -> dict[str, Any]:
+    """The wire map of a stored message, ready to encode; no value in it is None.
+
+    binary: for MessagePack, where bytes stay bytes; else for JSON, where they become base64.
+    """
+    return message_fields(message, message.serial, message.timestamp, binary=binary)
+
+
+def message_fields(
+    message: Message, serial: str, timestamp: int, *, binary: bool, action: int = ACTION_CREATE
+) -> dict[str, Any]:
+    """The wire map of a message that the log has under `serial`. As `to_wire`."""
+    data, encoding = (binary_payload if binary else text_payload)(message.data, message.encoding)
+    given = (
+        ("id", message.id),
+        ("name", message.name),
+        ("data", data),
+        ("encoding", encoding),
+        ("clientId", message.client_id),
+        ("connectionId", message.connection_id),
+        ("extras", message.extras),
+    )
+    return {
+        **{name: value for name, value in given if value is not None},
+        "timestamp": timestamp,
+        "serial": serial,
+        "action": action,
+        "version": {"serial": serial, "timestamp": timestamp},
+    }
+
+
+def presence_to_wire(
+    presence: PresenceMessage, action: PresenceAction, timestamp: int, *, binary: bool
+) -> dict[str, Any]:
+    """The wire map of a presence message (TP3); no value in it is None."""
+    data, encoding = (binary_payload if binary else text_payload)(presence.data, presence.encoding)
+    fields = {
+        "id": presence.id,
+        "action": int(action),
+        "clientId": presence.client_id,
+        "connectionId": presence.connection_id,
+        "timestamp": timestamp,
+        "data": data,
+        "encoding": encoding,
+        "extras": presence.extras,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _typed(fields: object) -> WireMessage:
+    """Raises BadRequest, naming the field that is not of its type."""
+    if not isinstance(fields, Mapping):
+        raise BadRequest("a message must be an object", UNDECODABLE_BODY)
+    return WireMessage(
+        id=_text(fields, "id", INVALID_ID),
+        name=_text(fields, "name", INVALID_NAME),
+        data=fields.get("data"),
+        encoding=_text(fields, "encoding", INVALID_DATA),
+        client_id=_text(fields, "clientId", INVALID_CLIENT_ID),
+        connection_key=_text(fields, "connectionKey", INVALID_CONNECTION_KEY),
+        extras=_extras(fields),
+        serial=fields.get("serial"),
+        action=fields.get("action"),
+    )
+
+
+def _text(fields: Mapping[str, Any], name: str, code: int) -> str | None:
+    value = fields.get(name)
+    if value is not None and not isinstance(value, str):
+        raise BadRequest(f"{name} must be a string, not {type(value).__name__}", code)
+    return value
+
+
+def _extras(fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    extras = fields.get("extras")
+    if extras is not None and not isinstance(extras, dict):
+        raise BadRequest(f"extras must be an object, not {type(extras).__name__}", INVALID_EXTRAS)
+    return extras

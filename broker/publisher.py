@@ -1,0 +1,143 @@
+"""Publishing as callers do it: judged, made a command, appended; its outcome in the wire's terms.
+
+Two ways lead here: a call that waits for the disk (REST, in process), and a connection, which hands
+over commands by the read and is told of each. What a publish comes to is decided in the log's
+transaction (broker.messages.publishing).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from broker import randomness
+from broker.auth.credentials import Principal
+from broker.errors import BadRequest, BrokerError
+from broker.events import Kind
+from broker.live.epoch import Epoch
+from broker.messages.extras import is_ephemeral
+from broker.messages.message import Message
+from broker.messages.publish import (
+    INVALID_CLIENT_ID,
+    INVALID_CONNECTION_KEY,
+    Checked,
+    Permit,
+    PublishLimits,
+    permit,
+    size_bytes,
+    validate,
+)
+from broker.messages.publishing import Origin, Publish, from_connection
+from broker.messages.serials import render
+from broker.metrics import Metrics
+from broker.settings import BrokerSettings
+from broker.storage_errors import as_result, mapped
+from storage import Log, Outcome
+
+
+class Published(msgspec.Struct, frozen=True):
+    """What became of a publish (reference 1.7.1). message_id: base of the messages' ids; serials:
+    one per message, None for one that only an unequal repeat carried."""
+
+    channel: str
+    message_id: str
+    serials: tuple[str | None, ...]
+    duplicate: bool = False
+
+
+class Publisher:
+    """Of one broker. `epoch`: whose connections may be spoken for, and the channels' rules."""
+
+    def __init__(
+        self, log: Log, epoch: Epoch, settings: BrokerSettings, metrics: Metrics, series: str
+    ) -> None:
+        self._log = log
+        self._epoch = epoch
+        self._metrics = metrics
+        self._series = series
+        self._limits = PublishLimits(
+            message_bytes=settings.message_bytes_max, messages=settings.publish_messages_max
+        )
+
+    async def publish(
+        self, principal: Principal, channel: str, messages: Sequence[Message]
+    ) -> Published:
+        """Publish messages, all or none. Raises as `validate` says, Overloaded, Unavailable."""
+        checked = self.check(permit(principal, channel), messages)
+        return await self.append(principal.app_id, channel, checked.messages)
+
+    async def append(self, app: str, channel: str, messages: Sequence[Message]) -> Published:
+        """Append the validated messages of one publish."""
+        keyed = messages[0].id is not None
+        base = _base_id(messages) if keyed else f"{randomness.new_id()}:0"
+        if not keyed:
+            messages = [
+                msgspec.structs.replace(message, id=f"{base}:{index}")
+                for index, message in enumerate(messages)
+            ]
+        kind = Kind.EPHEMERAL if is_ephemeral(messages[0]) else Kind.MESSAGES
+        command = Publish(app, channel, tuple(messages), keyed, kind)
+        with mapped():
+            outcome = await self._log.submit(command, app=app, cost=sum(map(size_bytes, messages)))
+        self._metrics.published(len(messages), outcome)
+        serials = tuple(
+            None if serial is None else render(serial, self._series)
+            for serial in outcome.serials[: len(messages)]
+        )
+        return Published(channel, base, serials, outcome.duplicate)
+
+    def check(self, permitted: Permit, messages: Sequence[Message]) -> Checked:
+        """The messages of a publish as they are to be stored. Raises as `validate` says."""
+        principal = permitted.principal
+        return validate(
+            [self._on_behalf(principal, message) for message in messages],
+            permitted,
+            limits=self._limits,
+            identified=self._epoch.rules.get(principal.app_id, permitted.channel).identified,
+        )
+
+    def prepare(self, permitted: Permit, messages: Sequence[Message], origin: Origin) -> Publish:
+        """The command that publishes what a connection sent. Raises as `validate` says."""
+        checked = self.check(permitted, messages)
+        return from_connection(permitted.principal.app_id, permitted.channel, checked, origin)
+
+    def enqueue(
+        self,
+        app: str,
+        commands: Sequence[Any],
+        done: Callable[[list[Outcome | BrokerError]], None],
+        *,
+        cost: int,
+    ) -> None:
+        """Hand commands to the log, in order; `done` gets what became of each, once on disk.
+        Raises Overloaded or Unavailable; then nothing was taken."""
+
+        def finished(results: list[Outcome | Exception]) -> None:
+            done([as_result(result) for result in results])
+
+        with mapped():
+            self._log.enqueue(commands, finished, app=app, cost=cost)
+
+    def _on_behalf(self, principal: Principal, message: Message) -> Message:
+        """The message with the connection that its connectionKey names (RSL1j, TM2h)."""
+        if message.connection_key is None:
+            return message
+        held = self._epoch.connections.find(principal.app_id, message.connection_key)
+        if held is None:
+            raise BadRequest(
+                "connectionKey does not name a live connection", INVALID_CONNECTION_KEY
+            )
+        if held.client_id not in (None, message.client_id or held.client_id):
+            raise BadRequest("clientId is not that of the connection", INVALID_CLIENT_ID)
+        return msgspec.structs.replace(
+            message,
+            connection_key=None,
+            connection_id=held.id,
+            client_id=message.client_id or held.client_id,
+        )
+
+
+def _base_id(messages: Sequence[Message]) -> str:
+    """What the ids of a publish have in common: its messageId (RSL1k)."""
+    first = messages[0].id or ""
+    return first if len(messages) == 1 else first.rpartition(":")[0]
