@@ -11,7 +11,7 @@ from api.realtime.framing import Frame
 from api.realtime.protocol import Action
 
 EXAMPLES = settings(
-    max_examples=1200,
+    max_examples=150,
     deadline=None,
     database=None,
     print_blob=True,

@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from tests.broker.test_json_web_tokens import segment, signed
-from tests.broker.test_tokens import NOW_MS, issued
 
 from broker.auth.authentication import authenticate_token
 from broker.auth.credentials import Key
 from broker.errors import BrokerError
+from tests.broker.auth.test_json_web_tokens import segment, signed
+from tests.broker.auth.test_tokens import NOW_MS, issued
 from tests.broker.keyring import FULL, KEYRING
 
 NOW = NOW_MS // 1000

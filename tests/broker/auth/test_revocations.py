@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.broker.test_json_web_tokens import signed
 
 import broker
 from broker.auth import revocation_requests, token_requests
@@ -18,6 +17,7 @@ from broker.broker import Broker
 from broker.errors import BadRequest, BrokerError, Unauthorized
 from broker.events import TokensRevoked
 from storage.serial import unpack
+from tests.broker.auth.test_json_web_tokens import signed
 from tests.broker.conftest import START_MS, FakeClock
 
 HOUR_MS = 3_600_000

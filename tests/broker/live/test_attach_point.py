@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.broker.test_follower import Consumer, read_to_the_end
 
 import broker
 from broker import BadRequest, Broker, Message
@@ -18,6 +17,7 @@ from broker.messages.serials import render
 from storage import Cut, Stream
 from tests.broker.acting import ENTER, Acting
 from tests.broker.conftest import FakeClock
+from tests.broker.live.test_follower import Consumer, read_to_the_end
 
 SECOND_MS = 1_000
 
