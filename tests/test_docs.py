@@ -11,7 +11,13 @@ from api.cli import COMMANDS
 from broker.domain import broker_domain
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "storage/README.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "storage/README.md",
+    "docs/realtime.md",
+)
 _PATH = re.compile(r"`((?:\.ci|api|bench|broker|storage|tests)/[\w./*-]*)`|\]\(([\w./-]+)\)")
 _COMMAND = re.compile(r"tidelog ([a-z]+)")
 _PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)

@@ -1,14 +1,11 @@
 """The channels of one connection: attached, synced, caught up, detached (RTL4, RTL5, RTP17-19)."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
-
-import msgspec
 
 from api.realtime.attaching import Wanted, permitted, wanted
 from api.realtime.attachment import Attachment
 from api.realtime.catching_up import CatchingUp
+from api.realtime.occupancy_reports import OccupancyReports
 from api.realtime.protocol import (
     HAS_BACKLOG,
     HAS_PRESENCE,
@@ -22,17 +19,14 @@ from broker import BrokerError
 from broker.auth.credentials import NOT_PERMITTED
 from broker.channels import meta
 from broker.channels.modes import ALL, Mode
-from broker.channels.occupancy import Attach, Detach, Occupancy
+from broker.channels.occupancy import Attach, Detach
 from broker.errors import BadRequest, NotFound, Unauthorized
 from broker.live.attach_point import AttachPoint
-from broker.live.occupancy_feed import EVERY_CHANNEL
 from broker.messages.serials import render
-from broker.messages.wire import ACTION_META
 
 TOO_MANY_CHANNELS = 90010
 NOT_RECOVERABLE = 90003
 SPOKEN_OF_MAX = 1_000  # whoever resumed has said by then what it is attached to
-OCCUPANCY_NAME = "[meta]occupancy"
 
 
 class Channels:
@@ -41,19 +35,19 @@ class Channels:
         self._resumed = resumed
         self._spoken_of: set[str] = set()
         self._attached: dict[str, Attachment] = {}
-        self._occupancies: dict[str, Callable[[], None]] = {}
+        self._occupancy = OccupancyReports(wiring)
         self._catching_up = CatchingUp(wiring)
 
-    def modes(self, name: str | None) -> Mode | None:
-        """What is granted on a channel, None when it is not attached."""
+    def modes(self, name: str | None) -> int | None:
+        """The bits of what is granted on a channel, None when it is not attached."""
         attachment = self._attached.get(name or "")
-        return None if attachment is None else attachment.modes
+        return None if attachment is None else attachment.bits
 
-    def presence_modes(self, name: str | None) -> Mode | None:
+    def presence_modes(self, name: str | None) -> int | None:
         """The same for PRESENCE. A client that resumed sends again what was not acknowledged before
         it has attached again (RTN19a): until it says otherwise, it is taken to be attached."""
         if self._resumed and name not in self._spoken_of:
-            return ALL
+            return int(ALL)
         return self.modes(name)
 
     def attach(self, pm: Inbound) -> None:
@@ -61,11 +55,12 @@ class Channels:
         self._speaks_of(name)
         try:
             self._check_room(name)
-            asked = wanted(pm, self._wiring.principal)
+            self._attach(wanted(pm, self._wiring.principal), self._attached.get(name))
         except BrokerError as error:
             self._fail(name, error)
-            return
-        known = self._attached.get(name)
+
+    def _attach(self, asked: Wanted, known: Attachment | None) -> None:
+        """A channel that is attached goes on, unless it is to be rewound."""
         if known is not None and (asked.continues or asked.rewind is None):
             known.asked = asked.asked
             self._grant(known, asked.modes, asked.params, resumed=asked.continues)
@@ -162,7 +157,7 @@ class Channels:
         """An attached channel goes on where it is, with what is granted now."""
         broker, hub = self._wiring.broker, self._wiring.broker.epoch.hub
         key, point = broker.epoch.attach_points.find(self._wiring.app, attachment.base, modes)
-        self._stop_occupancy(attachment)
+        self._occupancy.stop(attachment)
         if modes != attachment.modes:
             self._record(Detach, attachment)
             attachment.modes = modes
@@ -196,7 +191,7 @@ class Channels:
         self._wiring.send(reply)
         if point.members:
             sync(self._wiring, attachment)
-        self._start_occupancy(attachment)
+        self._occupancy.start(attachment)
 
     def _record(self, event: type[Attach] | type[Detach], attachment: Attachment) -> None:
         """In the log; nobody waits for it."""
@@ -218,49 +213,6 @@ class Channels:
         attachment.is_closed = True
         del self._attached[attachment.name]
         self._catching_up.discard(attachment)
-        self._stop_occupancy(attachment)
+        self._occupancy.stop(attachment)
         self._wiring.broker.epoch.hub.remove(attachment.key, attachment)
         self._record(Detach, attachment)
-
-    def _start_occupancy(self, attachment: Attachment) -> None:
-        """Tell the metrics now and whenever they change (params occupancy, [meta]occupancy)."""
-        base = attachment.base
-        everywhere = base.qualifier == meta.QUALIFIER and base.name == meta.OCCUPANCY
-        if "occupancy" not in attachment.params and not everywhere:
-            return
-        feed, app = self._wiring.broker.epoch.occupancy, self._wiring.app
-        channel = EVERY_CHANNEL if everywhere else base.name
-        told = partial(self._tell_occupancy, attachment)
-        feed.add(app, channel, told)
-        self._occupancies[attachment.name] = partial(feed.remove, app, channel, told)
-        if not everywhere:
-            told(channel, feed.now(app, channel))
-
-    def _stop_occupancy(self, attachment: Attachment) -> None:
-        stop = self._occupancies.pop(attachment.name, None)
-        if stop is not None:
-            stop()
-
-    def _tell_occupancy(self, attachment: Attachment, channel: str, now: Occupancy) -> None:
-        wiring = self._wiring
-        metrics = msgspec.to_builtins(now)
-        if channel != attachment.base.name:
-            told = {"channelId": channel, "status": {"occupancy": {"metrics": metrics}}}
-        else:
-            told = {"metrics": _asked_metrics(metrics, attachment.params["occupancy"])}
-        timestamp = wiring.broker.time_ms()
-        message = {
-            "id": f"occupancy:{timestamp}:0",
-            "name": OCCUPANCY_NAME,
-            "action": ACTION_META,
-            "data": msgspec.json.encode(told).decode(),
-            "encoding": "json",
-            "timestamp": timestamp,
-        }
-        wiring.send({"action": Action.MESSAGE, "channel": attachment.name, "messages": [message]})
-
-
-def _asked_metrics(metrics: dict[str, int], asked: str) -> dict[str, int]:
-    """`metrics` is all of them, `metrics.publishers` that one."""
-    category = asked.partition(".")[2]
-    return {category: metrics[category]} if category in metrics else metrics

@@ -47,7 +47,7 @@ class Publisher:
         self._cost = 0
         self._room: trio.Event | None = None
 
-    def message(self, pm: Inbound, attached: Mode | None) -> None:
+    def message(self, pm: Inbound, attached: int | None) -> None:
         """A MESSAGE. `attached`: the modes granted on its channel, None when not attached."""
         slot = self._expect(pm)
         try:
@@ -57,7 +57,7 @@ class Publisher:
             return
         self._add(slot, command, command.size_bytes)
 
-    def presence(self, pm: Inbound, attached: Mode | None) -> None:
+    def presence(self, pm: Inbound, attached: int | None) -> None:
         """A PRESENCE. As `message`."""
         slot = self._expect(pm)
         try:
@@ -138,7 +138,7 @@ class Publisher:
             self._newest = pm.msg_serial
         return Origin(self._wiring.held.id, pm.msg_serial, self._resumed or not is_new)
 
-    def _publish(self, pm: Inbound, attached: Mode | None) -> Publish:
+    def _publish(self, pm: Inbound, attached: int | None) -> Publish:
         origin, permitted = self._origin(pm), self._permit(pm.channel or "")
         if pm.params is not None and str(pm.params.get("_forceNack")).lower() == "true":
             raise BadRequest("refused because _forceNack was given", FORCED_NACK)
@@ -157,7 +157,7 @@ class Publisher:
         self._permits[channel] = found
         return found
 
-    def _change(self, pm: Inbound, attached: Mode | None) -> ChangePresence:
+    def _change(self, pm: Inbound, attached: int | None) -> ChangePresence:
         origin, name = self._origin(pm), _ordinary(pm.channel)
         principal, settings = self._wiring.principal, self._wiring.broker.settings
         principal.require("presence", name.name)
@@ -191,8 +191,8 @@ def _ordinary(channel: str | None) -> ChannelName:
     return name
 
 
-def _require(mode: int, attached: Mode | None) -> None:
-    if attached is not None and not int(attached) & mode:
+def _require(mode: int, attached: int | None) -> None:
+    if attached is not None and not attached & mode:
         raise Unauthorized(
             f"the channel was attached without the mode {Mode(mode).name}", MODE_NOT_GRANTED
         )
