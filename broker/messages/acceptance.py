@@ -21,7 +21,8 @@ def _key(connection: str, msg_serial: int) -> bytes:
 
 
 def accepted(rows: Rows, connection: str, msg_serial: int) -> int | None:
-    """The serial of the first event that a protocol message came to, if it was accepted."""
+    """The serial that a protocol message came to, if it was accepted: of its first message, or of
+    its last presence change."""
     row = rows.get(TABLE, _key(connection, msg_serial))
     return None if row is None else int.from_bytes(row, "big")
 
