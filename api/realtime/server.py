@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager
 import trio
 
 from api.listener import Upgrade
+from api.realtime.kept_syncs import KeptSyncs
 from api.realtime.outbox import Budget
 from api.realtime.protocol import Action, encode
 from api.realtime.session import Options, Session
-from api.realtime.syncing import Syncs
 from api.realtime.websocket import WebSocket
 from api.realtime.wiring import Wiring
 from api.settings import ServerSettings
@@ -51,7 +51,7 @@ class Realtime:
         self._settings = settings
         self._tasks = tasks
         self._readers = trio.CapacityLimiter(CATCHING_UP_MAX)
-        self._syncs = Syncs()
+        self._syncs = KeptSyncs()
         self._budget = Budget(settings.outboxes_bytes_max)
         broker.epoch.hub.watch(
             Kind.REVOCATIONS, lambda record: self._revoked(record.stream.app, record.event)

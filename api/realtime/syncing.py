@@ -6,10 +6,8 @@ by the age of each. What was read while nobody came or went is kept, as frames: 
 clients come back to a channel of thousands, they are all told the same.
 """
 
-from collections import OrderedDict
-from typing import NamedTuple
-
 from api.realtime.attachment import Attachment
+from api.realtime.kept_syncs import Told
 from api.realtime.protocol import Action, encode
 from api.realtime.wiring import Wiring
 from broker import BrokerError
@@ -19,35 +17,6 @@ from broker.messages import wire
 FIRST_PAGE = 250
 PAGE = 1_000
 QUEUED_BYTES_MAX = 256 * 1024
-KEPT_CHANNELS_MAX = 16
-KEPT_FRAMES_MAX = 20
-
-
-class _Told(NamedTuple):
-    """Whom the same frames serve: attachments of a channel by one name, in one format."""
-
-    app: str
-    name: str
-    binary: bool
-
-
-class Syncs:
-    """The frames of recent syncs, by the serial of the channel's last presence event."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[_Told, tuple[int, list[bytes]]] = OrderedDict()
-
-    def find(self, told: _Told, serial: int) -> list[bytes]:
-        kept_serial, frames = self._kept.get(told, (0, []))
-        return frames if kept_serial == serial else []
-
-    def keep(self, told: _Told, serial: int, frames: list[bytes]) -> None:
-        if len(frames) > KEPT_FRAMES_MAX:
-            return
-        self._kept[told] = serial, frames
-        self._kept.move_to_end(told)
-        if len(self._kept) > KEPT_CHANNELS_MAX:
-            self._kept.popitem(last=False)
 
 
 def sync(wiring: Wiring, attachment: Attachment) -> None:
@@ -62,7 +31,7 @@ class _Sync:
         self._app, self._channel = attachment.key
         self._points = wiring.broker.epoch.attach_points
         self._serial = self._presence_serial()
-        self._told = _Told(self._app, attachment.name, wiring.binary)
+        self._told = Told(self._app, attachment.name, wiring.binary)
 
     def begin(self) -> None:
         frames = self._wiring.syncs.find(self._told, self._serial)

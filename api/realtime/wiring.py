@@ -1,18 +1,16 @@
 """What the parts of one connection share: the broker, who is there, and how to speak to it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 
+from api.realtime.kept_syncs import KeptSyncs
 from api.realtime.outbox import Outbox
 from api.realtime.protocol import encode
 from broker import Broker, BrokerError
 from broker.auth.credentials import Principal
 from broker.live.connections import LiveConnection
-
-if TYPE_CHECKING:
-    from api.realtime.syncing import Syncs
 
 
 @dataclass(slots=True)
@@ -27,7 +25,7 @@ class Wiring:
     outbox: Outbox
     tasks: trio.Nursery
     readers: trio.CapacityLimiter
-    syncs: "Syncs"
+    syncs: KeptSyncs
     binary: bool
     echo: bool
 

@@ -21,10 +21,10 @@ import msgspec
 import trio
 
 from api.realtime.framing import Frame
+from api.realtime.kept_syncs import KeptSyncs
 from api.realtime.outbox import Source
 from api.realtime.protocol import Action
 from api.realtime.session import Options, Session
-from api.realtime.syncing import Syncs
 from api.realtime.wiring import Wiring
 from broker import Broker
 from broker.auth.credentials import Principal
@@ -222,7 +222,7 @@ class Talk:
     broker: Broker
     tasks: trio.Nursery
     readers: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(2))
-    syncs: Syncs = field(default_factory=Syncs)
+    syncs: KeptSyncs = field(default_factory=KeptSyncs)
 
     @property
     def app(self) -> str:
