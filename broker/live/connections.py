@@ -9,6 +9,7 @@ as lost from now on, so that the time the broker was down is nobody's fault.
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
+from typing import NamedTuple
 
 import trio
 
@@ -63,6 +64,14 @@ def hash_secret(secret: str) -> bytes:
     return sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
+class _Deadlines(NamedTuple):
+    """Of a lost connection. resumable_until: by trio's clock."""
+
+    leave: Timer
+    expire: Timer
+    resumable_until: float
+
+
 class Connections:
     def __init__(
         self, log: Log, timers: Timers, background: Background, settings: BrokerSettings
@@ -73,7 +82,7 @@ class Connections:
         self._timers = timers
         self._background = background
         self._settings = settings
-        self._deadlines: dict[str, tuple[Timer, ...]] = {}
+        self._deadlines: dict[str, _Deadlines] = {}
         self._starting = trio.Lock()
         self.on_start: Callable[[], None] = lambda: None
 
@@ -128,7 +137,7 @@ class Connections:
         id_, _, secret = key.partition("!")
         with self._log.view() as rows:
             row = connection(rows, id_)
-        if row is None:
+        if row is None or self._is_too_late(id_):
             raise BadRequest("invalid connection key", INVALID_KEY)
         held = self.live.get(id_)
         resumed = LiveConnection(app, id_, randomness.new_secret(), row.client_id)
@@ -185,18 +194,27 @@ class Connections:
         """Its members of one channel leave: it detached."""
         self._leave(held.app, held.id, channel)
 
-    def _see_off(self, app: str, id_: str, leave_ms: int, expire_ms: int | None = None) -> None:
-        if expire_ms is None:
-            expire_ms = max(self._settings.connection_state_ttl_ms, leave_ms)
+    def _see_off(self, app: str, id_: str, leave_ms: int, ttl_ms: int | None = None) -> None:
+        """The log remembers the connection for as long as its members stay, so that the next epoch
+        finds them; it can be resumed until its TTL ends."""
+        if ttl_ms is None:
+            ttl_ms = self._settings.connection_state_ttl_ms
         self._forget_deadlines(id_)
-        self._deadlines[id_] = (
+        self._deadlines[id_] = _Deadlines(
             self._timers.schedule(leave_ms, partial(self._leave, app, id_)),
-            self._timers.schedule(expire_ms, partial(self._expire, app, id_)),
+            self._timers.schedule(max(ttl_ms, leave_ms), partial(self._expire, app, id_)),
+            trio.current_time() + ttl_ms / 1000,
         )
 
+    def _is_too_late(self, id_: str) -> bool:
+        deadlines = self._deadlines.get(id_)
+        return deadlines is not None and trio.current_time() >= deadlines.resumable_until
+
     def _forget_deadlines(self, id_: str) -> None:
-        for timer in self._deadlines.pop(id_, ()):
-            timer.cancel()
+        deadlines = self._deadlines.pop(id_, None)
+        if deadlines is not None:
+            deadlines.leave.cancel()
+            deadlines.expire.cancel()
 
     def _leave(self, app: str, id_: str, channel: str | None = None) -> None:
         command = LeaveMembers(app, id_, randomness.new_id(), channel)

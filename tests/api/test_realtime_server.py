@@ -97,6 +97,25 @@ async def test_resuming(server: RealtimeServer) -> None:
     assert await again.names("c", 3) == ["mine", "missed", "new"]
 
 
+async def test_channels_go_on_where_a_connection_cannot(tmp_path: Path) -> None:
+    """Design 4: an attachment continues from its channelSerial for as long as the log is kept, on
+    any connection."""
+    settings = BrokerSettings(connection_state_ttl_ms=1)
+    async with realtime_server(tmp_path / "data", settings=settings) as server:
+        me = await server.connect()
+        attached = await me.attach("c")
+        me.vanish()
+        await server.until_gone()
+        await server.broker.channel("c").publish("missed")  # takes longer than a millisecond
+        again = await server.connect(resume=me.key)
+        assert again.id != me.id
+        assert again.connected["error"]["code"] == 80018
+        attached = await again.attach("c", channelSerial=attached["channelSerial"])
+        assert attached["flags"] & RESUMED
+        await server.broker.channel("c").publish("new")
+        assert await again.names("c", 2) == ["missed", "new"]
+
+
 async def test_resuming_what_cannot_be(server: RealtimeServer) -> None:
     """A new connection, and why."""
     me = await server.connect()

@@ -371,10 +371,26 @@ async def test_what_was_lost_before_the_crash_has_the_rest_of_its_time(
     time.wall.advance(10 * TTL_MS)
     async with a_broker(path, time) as b:
         held = Held(b)
-        await time.passes(4_000, held)
-        assert held.row(opened.id) is not None
-        await time.passes(1_000, held)
+        await time.passes(4_900, held)
+        assert not held.connections._is_too_late(opened.id)
+        await time.passes(100, held)
+        assert await held.refused(opened.key) == INVALID_KEY
+        assert held.row(opened.id) is not None  # its members have their own time
+        await time.passes(LEAVE_MS - 5_000, held)
         assert held.row(opened.id) is None
+        assert not held.is_present(opened.id)
+
+
+async def test_members_may_outstay_what_can_be_resumed(held: Held, time: Time) -> None:
+    """remainPresentFor is the client's; how long a connection can be resumed is the operator's."""
+    opened = await held.open()
+    held.connections.lost(opened, 2 * TTL_MS)
+    await time.passes(TTL_MS, held)
+    assert await held.refused(opened.key) == INVALID_KEY
+    assert held.is_present(opened.id)
+    await time.passes(TTL_MS, held)
+    assert not held.is_present(opened.id)
+    assert held.row(opened.id) is None
 
 
 async def test_connections_outlive_their_events(held: Held, time: Time) -> None:
