@@ -20,6 +20,7 @@ from broker import Broker, Message
 from broker.clock import wall_clock
 from broker.events import ChannelCreated, Kind, MessagePublished
 from broker.messages import serials
+from broker.messages.publish import Checked, size_bytes
 from broker.messages.publishing import Publish
 from storage import Decision, Domain, Log, Record, Rows, Stream, open_log
 from storage.engine import Reader
@@ -114,7 +115,8 @@ class Tidelog(_Publishing):
         (number,) = numbers
         message = Message(data=payload(number), id=f"{self.name}-{number}" if self._keyed else None)
         channel = self._channels[number % len(self._channels)]
-        published = await self._broker.publisher.append(self._app, channel, (message,))
+        checked = Checked((message,), size_bytes(message))
+        published = await self._broker.publisher.append(self._app, channel, checked)
         if published.duplicate:
             raise Wrong(f"message {number} was taken for a repeat")
         return published.serials

@@ -13,9 +13,7 @@ import msgspec
 from broker import randomness
 from broker.auth.credentials import Principal
 from broker.errors import BadRequest, BrokerError
-from broker.events import Kind
 from broker.live.epoch import Epoch
-from broker.messages.extras import is_ephemeral
 from broker.messages.message import Message
 from broker.messages.publish import (
     INVALID_CLIENT_ID,
@@ -24,10 +22,9 @@ from broker.messages.publish import (
     Permit,
     PublishLimits,
     permit,
-    size_bytes,
     validate,
 )
-from broker.messages.publishing import Origin, Publish, from_connection
+from broker.messages.publishing import Origin, Publish, as_command
 from broker.messages.serials import render
 from broker.metrics import Metrics
 from broker.settings import BrokerSettings
@@ -64,25 +61,19 @@ class Publisher:
     ) -> Published:
         """Publish messages, all or none. Raises as `validate` says, Overloaded, Unavailable."""
         checked = self.check(permit(principal, channel), messages)
-        return await self.append(principal.app_id, channel, checked.messages)
+        return await self.append(principal.app_id, channel, checked)
 
-    async def append(self, app: str, channel: str, messages: Sequence[Message]) -> Published:
+    async def append(self, app: str, channel: str, checked: Checked) -> Published:
         """Append the validated messages of one publish."""
-        keyed = messages[0].id is not None
-        base = _base_id(messages) if keyed else f"{randomness.new_id()}:0"
-        if not keyed:
-            messages = [
-                msgspec.structs.replace(message, id=f"{base}:{index}")
-                for index, message in enumerate(messages)
-            ]
-        kind = Kind.EPHEMERAL if is_ephemeral(messages[0]) else Kind.MESSAGES
-        command = Publish(app, channel, tuple(messages), keyed, kind)
+        base = _base_id(checked.messages) or f"{randomness.new_id()}:0"
+        command = as_command(app, channel, checked, base)
         with mapped():
-            outcome = await self._log.submit(command, app=app, cost=sum(map(size_bytes, messages)))
-        self._metrics.published(len(messages), outcome)
+            outcome = await self._log.submit(command, app=app, cost=command.size_bytes)
+        count = len(command.messages)
+        self._metrics.published(count, outcome)
         serials = tuple(
             None if serial is None else render(serial, self._series)
-            for serial in outcome.serials[: len(messages)]
+            for serial in outcome.serials[:count]
         )
         return Published(channel, base, serials, outcome.duplicate)
 
@@ -99,7 +90,8 @@ class Publisher:
     def prepare(self, permitted: Permit, messages: Sequence[Message], origin: Origin) -> Publish:
         """The command that publishes what a connection sent. Raises as `validate` says."""
         checked = self.check(permitted, messages)
-        return from_connection(permitted.principal.app_id, permitted.channel, checked, origin)
+        app = permitted.principal.app_id
+        return as_command(app, permitted.channel, checked, origin.base, origin)
 
     def enqueue(
         self,
@@ -138,6 +130,6 @@ class Publisher:
 
 
 def _base_id(messages: Sequence[Message]) -> str:
-    """What the ids of a publish have in common: its messageId (RSL1k)."""
+    """What chosen ids of a publish have in common: its messageId (RSL1k); "" without ids."""
     first = messages[0].id or ""
     return first if len(messages) == 1 else first.rpartition(":")[0]

@@ -6,7 +6,6 @@ outlive a connection's own (flushing, catching up) and what concerns many sessio
 revocations, and the end of the server.
 """
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -38,8 +37,6 @@ REMAIN_PRESENT_FOR_MS_MIN = 1_000
 REMAIN_PRESENT_FOR_MS_MAX = 600_000
 # Not a 5xx: SDKs without fallback hosts would not come back (reference 3.4).
 SHUTTING_DOWN = 80003
-
-logger = logging.getLogger("tidelog.realtime")
 
 
 class Realtime:

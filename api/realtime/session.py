@@ -8,7 +8,6 @@ Invariants: nothing is sent after the end. There is one end, `over`, and it says
 of the connection: closed by its client, lost with its transport, or another transport's now.
 """
 
-import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -41,8 +40,6 @@ SUPERSEDED = 80016
 PROMPT_BEFORE_MS = 30_000
 GC_GRACE_MS = 86_400_000  # SDKs' tests want exactly a day (reference 3.4)
 SITE = "tidelog"
-
-logger = logging.getLogger("tidelog.realtime")
 
 
 class Options(NamedTuple):

@@ -53,18 +53,26 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
     msg_serial: int
     resent: bool
 
+    @property
+    def base(self) -> str:
+        """What begins the ids of its messages (reference 3.6)."""
+        return f"{self.connection}:{self.msg_serial}"
 
-def from_connection(app: str, channel: str, checked: Checked, origin: Origin) -> Publish:
-    """The command for validated messages; those without ids get the protocol's (reference 3.6)."""
-    connection, msg_serial = origin.connection, origin.msg_serial
+
+def as_command(
+    app: str, channel: str, checked: Checked, base: str, origin: Origin | None = None
+) -> Publish:
+    """The command for validated messages. `base`: begins the ids of those without one (reference
+    1.7.1, 3.6). `origin`: the connection they came over, whose they are then."""
+    connection = origin.connection if origin else None
     first = checked.messages[0]
     keyed = first.id is not None
     owned = []
     for index, message in enumerate(checked.messages):
-        id_ = message.id or f"{connection}:{msg_serial}:{index}"
-        owned.append(replace(message, id=id_, connection_id=connection))
+        id_, owner = message.id or f"{base}:{index}", connection or message.connection_id
+        owned.append(replace(message, id=id_, connection_id=owner))
     kind = Kind.EPHEMERAL if is_ephemeral(first) else Kind.MESSAGES
-    resent = (connection, msg_serial) if origin.resent else None
+    resent = (origin.connection, origin.msg_serial) if origin and origin.resent else None
     return Publish(app, channel, tuple(owned), keyed, kind, resent, checked.size_bytes)
 
 

@@ -43,7 +43,7 @@ from broker.messages.acceptance import TABLE as ACCEPTED
 from broker.messages.acceptance import accepted
 from broker.messages.message import Message, PresenceMessage
 from broker.messages.publish import Checked
-from broker.messages.publishing import Origin, Publish, from_connection
+from broker.messages.publishing import Origin, Publish, as_command
 from storage import Cut, Log, LogSettings, Outcome, Retention, Span, Stream, open_log
 from storage.verify import verify
 from tests.broker.conftest import FakeClock
@@ -138,9 +138,8 @@ class History:
         extras = {"ephemeral": True} if self.random.random() < 0.3 else None
         count = self.random.choice([1, 1, 3])
         messages = [Message(name=str(n), extras=extras) for n in range(count)]
-        command = from_connection(
-            APP, channel, Checked(tuple(messages), 0), Origin(connection, msg_serial, resent)
-        )
+        origin = Origin(connection, msg_serial, resent)
+        command = as_command(APP, channel, Checked(tuple(messages), 0), origin.base, origin)
         outcome = await self.submit(command)
         known = self.model.accepted.get((connection, msg_serial))
         if known is not None:
@@ -160,7 +159,8 @@ class History:
     async def publish_keyed(self) -> None:
         connection, channel, id_ = self.connection(), self.channel(), self.random.choice("abcdefg")
         origin = Origin(connection, *self.place(connection))
-        command = from_connection(APP, channel, Checked((Message(id=id_, name=id_),), 0), origin)
+        checked = Checked((Message(id=id_, name=id_),), 0)
+        command = as_command(APP, channel, checked, origin.base, origin)
         outcome = await self.submit(command)
         known = self.model.ids.get((channel, id_))
         if known is not None:
