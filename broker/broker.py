@@ -24,7 +24,8 @@ from broker.auth.revocation_requests import RevocationRequest, TargetResult
 from broker.auth.token_requests import TokenRequest
 from broker.auth.tokens import TokenDetails
 from broker.channel import Channel
-from broker.channels import channel_name
+from broker.channels import channel_name, lifecycle
+from broker.channels.lifecycle import ChannelsPage
 from broker.channels.occupancy import Occupancy
 from broker.channels.presence import MembersPage, members_page
 from broker.clock import Clock, wall_clock
@@ -131,6 +132,13 @@ class Broker:
         """Publish messages, all or none. Raises as `validate` says, Overloaded, Unavailable."""
         return await self.publisher.publish(principal, channel, messages)
 
+    async def publish_each(
+        self, principal: Principal, publishes: Sequence[tuple[str, Sequence[Message]]]
+    ) -> list[Published | BrokerError]:
+        """Several publishes in one commit, each on its own (channel, messages): what became of
+        each, in their order. Raises Overloaded or Unavailable; then none was taken."""
+        return await self.publisher.publish_each(principal, publishes)
+
     async def history(self, principal: Principal, channel: str, query: HistoryQuery) -> HistoryPage:
         """A page of a channel's messages. Raises Unauthorized 40160, BadRequest 40003."""
         principal.require("history", channel)
@@ -171,6 +179,15 @@ class Broker:
                 lambda rows: members_page(
                     rows, app, channel, after, limit, client_id, connection_id
                 )
+            )
+
+    async def active_channels(
+        self, app: str, *, prefix: str = "", after: bytes = b"", limit: int
+    ) -> ChannelsPage:
+        """The names of an app's active channels in their order; `after`: the last page's `next`."""
+        with mapped():
+            return await self.log.query(
+                lambda rows: lifecycle.active_page(rows, app, prefix, after, limit)
             )
 
     def occupancy(self, app: str, channel: str) -> Occupancy:

@@ -21,7 +21,7 @@ from storage import Domain
 from storage.projection import Decide, Projection
 
 # Count up when a fold writes other rows than before for the same events.
-ROWS_VERSION = 3
+ROWS_VERSION = 4
 
 PROJECTIONS: tuple[Projection, ...] = (
     Tenancy(),

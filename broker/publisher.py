@@ -65,17 +65,52 @@ class Publisher:
 
     async def append(self, app: str, channel: str, checked: Checked) -> Published:
         """Append the validated messages of one publish."""
-        base = _base_id(checked.messages) or f"{randomness.new_id()}:0"
-        command = as_command(app, channel, checked, base)
+        command, base = _command(app, channel, checked)
         with mapped():
             outcome = await self._log.submit(command, app=app, cost=command.size_bytes)
+        return self._published(command, base, outcome)
+
+    async def publish_each(
+        self, principal: Principal, publishes: Sequence[tuple[str, Sequence[Message]]]
+    ) -> list[Published | BrokerError]:
+        """Publishes in one commit, each on its own: what became of each, in their order. Raises
+        Overloaded or Unavailable; then none was taken."""
+        judged = [self._judged(principal, *publish) for publish in publishes]
+        commands = [item[0] for item in judged if not isinstance(item, BrokerError)]
+        cost = sum(command.size_bytes for command in commands)
+        with mapped():
+            results = await self._log.submit_all(commands, app=principal.app_id, cost=cost)
+        outcomes = iter(results)
+        return [
+            item if isinstance(item, BrokerError) else self._result(*item, next(outcomes))
+            for item in judged
+        ]
+
+    def _judged(
+        self, principal: Principal, channel: str, messages: Sequence[Message]
+    ) -> tuple[Publish, str] | BrokerError:
+        try:
+            checked = self.check(permit(principal, channel), messages)
+        except BrokerError as error:
+            return error
+        return _command(principal.app_id, channel, checked)
+
+    def _result(
+        self, command: Publish, base: str, result: Outcome | Exception
+    ) -> Published | BrokerError:
+        outcome = as_result(result)
+        if isinstance(outcome, BrokerError):
+            return outcome
+        return self._published(command, base, outcome)
+
+    def _published(self, command: Publish, base: str, outcome: Outcome) -> Published:
         count = len(command.messages)
         self._metrics.published(count, outcome)
         serials = tuple(
             None if serial is None else render(serial, self._series)
             for serial in outcome.serials[:count]
         )
-        return Published(channel, base, serials, outcome.duplicate)
+        return Published(command.channel, base, serials, outcome.duplicate)
 
     def check(self, permitted: Permit, messages: Sequence[Message]) -> Checked:
         """The messages of a publish as they are to be stored. Raises as `validate` says."""
@@ -127,6 +162,12 @@ class Publisher:
             connection_id=held.id,
             client_id=message.client_id or held.client_id,
         )
+
+
+def _command(app: str, channel: str, checked: Checked) -> tuple[Publish, str]:
+    """What publishes validated messages, and the base of their ids."""
+    base = _base_id(checked.messages) or f"{randomness.new_id()}:0"
+    return as_command(app, channel, checked, base), base
 
 
 def _base_id(messages: Sequence[Message]) -> str:

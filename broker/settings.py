@@ -23,6 +23,9 @@ _MAY_BE_ZERO = frozenset(
 class BrokerSettings:
     message_bytes_max: int = setting(65_536, "bytes", "size of one publish, all messages together")
     publish_messages_max: int = setting(1_000, "messages", "messages in one publish")
+    batch_messages_max: int = setting(
+        10_000, "messages", "messages in one batch publish, over all its channels"
+    )
     history_limit_max: int = setting(1_000, "messages", "largest page of history")
     message_retention_ms: int = setting(
         72 * HOUR_MS, "ms", "how long messages and presence events are kept; 0 is forever"

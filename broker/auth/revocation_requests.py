@@ -19,6 +19,7 @@ ANOTHER_KEY = 40133
 NEEDS_KEY = 40162
 
 TARGETS_MAX = 100
+_DIGITS_MAX = 15
 
 Submit = Callable[..., Awaitable[Outcome]]
 
@@ -103,6 +104,8 @@ def _issued_before(value: object) -> int | None:
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _DIGITS_MAX:
+        value = int(value)  # of a form
     if not isinstance(value, int) or isinstance(value, bool):
         raise BadRequest("issuedBefore must be a number of milliseconds", INVALID_VALUE)
     return value
