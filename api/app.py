@@ -13,8 +13,20 @@ from quart import Response, current_app, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from api.replies import error_reply
-from api.rest import apps, channels, comet, messages, presence, service, tokens
+from api.control import read_control
+from api.replies import SERVER_ID, error_reply
+from api.rest import (
+    apps,
+    batch_presence,
+    batch_publish,
+    channels,
+    comet,
+    documentation,
+    messages,
+    presence,
+    service,
+    tokens,
+)
 from api.settings import ServerSettings
 from broker import Broker
 from broker.errors import BadRequest, BrokerError, NotFound
@@ -31,17 +43,23 @@ def create_app(broker: Broker, settings: ServerSettings, *, sandbox: bool = Fals
     app = QuartTrio("tidelog", static_folder=None)
     # Sizes and times of requests and replies are bounded by the listener, for every route alike.
     app.config.update(MAX_CONTENT_LENGTH=None, BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None)
+    app.config[SERVER_ID] = broker.series
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # an empty channel name is not a slash too many
     app.register_blueprint(service.routes(broker))
     app.register_blueprint(channels.routes(broker))
     app.register_blueprint(messages.routes(broker, settings))
+    app.register_blueprint(batch_publish.routes(broker, settings))
     app.register_blueprint(presence.routes(broker))
+    app.register_blueprint(batch_presence.routes(broker))
     app.register_blueprint(tokens.routes(broker, settings))
     app.register_blueprint(comet.routes())
     if sandbox:
         app.register_blueprint(apps.routes(broker, settings))
+    app.register_blueprint(documentation.routes(app))
     app.before_request(_options)
+    app.before_request(read_control)
+    app.after_request(_say_who_answers)
     app.register_error_handler(BrokerError, _refused)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _bug)
@@ -69,6 +87,11 @@ async def _options() -> Response | None:
     response = Response(b"", 204, headers={"Allow": ", ".join(sorted(methods))})
     for about_a_body in ("Content-Type", "Content-Length"):  # there is none (RFC 9110 8.6)
         response.headers.pop(about_a_body, None)
+    return response
+
+
+async def _say_who_answers(response: Response) -> Response:
+    response.headers["X-Ably-ServerId"] = current_app.config[SERVER_ID]
     return response
 
 

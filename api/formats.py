@@ -1,40 +1,99 @@
-"""Which format a request speaks and which its reply: JSON and MessagePack, by exact names.
+"""Which format a request speaks and which its reply: by exact names (reference 1.1).
 
-`Accept` wins over the `format` parameter, which wins over JSON (reference 1.1). Content types go
-out without parameters, for SDKs compare them as strings (reference 0.2, rule 2).
+`Accept` wins over the `format` parameter, which wins over JSON. Content types go out without
+parameters, for SDKs compare them as strings (reference 0.2, rule 2).
+
+A form is read as an object of text. What a field holds that no text can, an array or an object, is
+JSON in it (`JSON_FIELDS`); a field that is given several times is an array.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 from api import codec
+from api.html_page import Leading, html_page
+from api.jsonp import call
 from api.settings import ServerSettings
 from broker.errors import BadRequest
 
 UNSUPPORTED_TYPE = 40001
+FORM = "application/x-www-form-urlencoded"
+FORM_FIELDS_MAX = 1_000
+JSON_FIELDS = frozenset(
+    {"extras", "messages", "targets", "recipient", "push.recipient", "metadata"}
+)
+
+
+class Context(NamedTuple):
+    """What an encoding may need besides the value: the JSONP function; a page's title, and where
+    it leads."""
+
+    callback: str
+    title: str
+    leading: Leading
 
 
 class Format(NamedTuple):
+    """`binary`: bytes go out as they are; elsewhere they are base64 by then."""
+
     name: str
     content_type: str
     binary: bool
-    encode: Callable[[Any], bytes]
+    encode: Callable[[Any, Context], bytes]
 
 
-JSON = Format("json", "application/json", False, codec.encode_json)
-MSGPACK = Format("msgpack", "application/x-msgpack", True, codec.encode_msgpack)
-_BY_NAME = {"json": JSON, "msgpack": MSGPACK}
-_BY_TYPE = {JSON.content_type: JSON, MSGPACK.content_type: MSGPACK, "application/msgpack": MSGPACK}
+JSON = Format("json", "application/json", False, lambda value, _: codec.encode_json(value))
+MSGPACK = Format(
+    "msgpack", "application/x-msgpack", True, lambda value, _: codec.encode_msgpack(value)
+)
+JSONP = Format(
+    "jsonp",
+    "application/javascript",
+    False,
+    lambda value, context: call(context.callback, codec.encode_json(value)),
+)
+HTML = Format(
+    "html",
+    "text/html",
+    False,
+    lambda value, context: html_page(context.title, value, context.leading).encode(),
+)
+FORMATS = (JSON, MSGPACK, JSONP, HTML)
+_BY_NAME = {known.name: known for known in FORMATS}
+_BY_TYPE = {known.content_type: known for known in FORMATS} | {
+    "application/msgpack": MSGPACK,
+    "text/javascript": JSONP,
+    "application/xhtml+xml": HTML,
+}
 _JSON_BEGINS = b"{["
 
 
 def reply_format(accept: str | None, parameter: str | None) -> Format:
-    """The first format that `Accept` names, else that of the parameter, else JSON."""
-    for part in (accept or "").split(","):
-        named = _BY_TYPE.get(_media_type(part))
-        if named is not None:
+    """The format that `Accept` prefers of those we have, else that of the parameter, else JSON."""
+    offered = [_preference(part) for part in (accept or "").split(",")]
+    for quality, kind in sorted(offered, key=lambda offer: -offer[0]):
+        named = _BY_TYPE.get(kind)
+        if named is not None and quality > 0:
             return named
     return _BY_NAME.get(parameter or "", JSON)
+
+
+def _preference(part: str) -> tuple[float, str]:
+    kind, *options = part.split(";")
+    for option in options:
+        name, _, value = option.partition("=")
+        if name.strip().lower() == "q":
+            return _quality(value.strip()), kind.strip().lower()
+    return 1.0, kind.strip().lower()
+
+
+def _quality(text: str) -> float:
+    """RFC 9110 12.4.2; what is none is not wanted."""
+    try:
+        return min(float(text), 1.0)
+    except ValueError:
+        return 0.0
 
 
 def decode_body(body: bytes, content_type: str | None, settings: ServerSettings) -> Any:
@@ -42,13 +101,39 @@ def decode_body(body: bytes, content_type: str | None, settings: ServerSettings)
 
     Raises BadRequest 40001 when it cannot be decoded, or is of a type that no route takes.
     """
-    named = _BY_TYPE.get(_media_type(content_type or ""))
-    if named is MSGPACK:
+    named = media_type(content_type)
+    if _BY_TYPE.get(named) is MSGPACK:
         return codec.decode_msgpack(body, settings.msgpack_depth_max)
-    if named is JSON or body.lstrip()[:1] in _JSON_BEGINS:
+    if named == JSON.content_type or body.lstrip()[:1] in _JSON_BEGINS:
         return codec.decode_json(body, settings.json_depth_max)
+    if named == FORM and body:
+        return _decode_form(body, settings)
     raise BadRequest(f"bodies of type {content_type!r} are not understood", UNSUPPORTED_TYPE)
 
 
-def _media_type(part: str) -> str:
-    return part.partition(";")[0].strip().lower()
+def _decode_form(body: bytes, settings: ServerSettings) -> dict[str, Any]:
+    try:
+        given = parse_qs(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=FORM_FIELDS_MAX,
+        )
+    except ValueError:  # UnicodeError is one
+        raise BadRequest("the body is not a valid form", UNSUPPORTED_TYPE) from None
+    return {name: _form_value(name, values, settings) for name, values in given.items()}
+
+
+def _form_value(name: str, values: list[str], settings: ServerSettings) -> Any:
+    if len(values) > 1:
+        return values
+    text = values[0]
+    if name in JSON_FIELDS and text.lstrip()[:1] in ("{", "["):
+        return codec.decode_json(text.encode(), settings.json_depth_max)
+    return text
+
+
+def media_type(content_type: str | None) -> str:
+    """A content type without its parameters."""
+    return (content_type or "").partition(";")[0].strip().lower()

@@ -1,12 +1,12 @@
 """`tidelog version`."""
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 import click
 
 from api.cli.options import as_json
 from api.cli.output import print_json
+from api.version import tidelog_version
 
 
 @click.command("version")
@@ -22,11 +22,3 @@ def command(as_json: bool) -> None:
         print_json({"tidelog": tidelog_version(), "python": platform.python_version()})
     else:
         click.echo(f"tidelog {tidelog_version()}")
-
-
-def tidelog_version() -> str:
-    """The installed distribution's version."""
-    try:
-        return version("tidelog")
-    except PackageNotFoundError:  # run from a source tree
-        return "unreleased"

@@ -8,8 +8,8 @@ import shlex
 import sys
 from typing import NamedTuple
 
-from api.cli.version import tidelog_version
 from api.server import Ready
+from api.version import tidelog_version
 from broker.auth.credentials import Key
 
 EVERY_INTERFACE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - shown, not bound

@@ -14,7 +14,8 @@ from quart import Blueprint, Response, request
 
 from api.authentication import authenticate
 from api.formats import decode_body
-from api.replies import reply
+from api.operation import operation
+from api.replies import no_content, reply
 from api.rest.app_spec import (
     AppSpec,
     KeySpec,
@@ -40,6 +41,15 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
     blueprint = Blueprint("apps", __name__)
 
     @blueprint.post("/apps")
+    @operation(
+        "createApp",
+        "Make an app for tests, with all it begins with",
+        "Sandbox",
+        body=AppSpec,
+        answer=dict[str, Any],
+        status=201,
+        is_public=True,
+    )
     async def create() -> Response:
         body = await request.data
         spec = read_spec(decode_body(body, request.content_type, settings))
@@ -53,6 +63,7 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         return reply({**_described(app, keys, spec), **reached_at}, 201)
 
     @blueprint.delete("/apps/<app_id>")
+    @operation("deleteApp", "Delete an app and all it holds", "Sandbox", status=204)
     async def delete(app_id: str) -> Response:
         principal = authenticate(broker)
         if principal.kind != "key":
@@ -60,10 +71,7 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         if principal.app_id != app_id:
             raise Unauthorized("the key is one of another app", OTHER_KEY)
         await broker.apps.delete(app_id)
-        response = Response(b"", 204)
-        for about_a_body in ("Content-Type", "Content-Length"):  # there is none (RFC 9110 8.6)
-            response.headers.pop(about_a_body, None)
-        return response
+        return no_content()
 
     return blueprint
 

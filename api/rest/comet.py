@@ -8,6 +8,7 @@ comes back, by WebSocket.
 
 from quart import Blueprint, Response
 
+from api.operation import operation
 from broker.errors import NotFound
 
 DISCONNECTED = 80003
@@ -16,8 +17,9 @@ DISCONNECTED = 80003
 def routes() -> Blueprint:
     blueprint = Blueprint("comet", __name__)
 
-    @blueprint.route("/comet/<path:_>", methods=["GET", "POST"])
-    async def refuse(_: str) -> Response:
+    @blueprint.route("/comet/<path:rest>", methods=["GET", "POST"])
+    @operation("refuseComet", "There is no comet here", "Service", status=404, is_public=True)
+    async def refuse(rest: str) -> Response:
         raise NotFound("realtime connections are WebSockets here, not comet", DISCONNECTED)
 
     return blueprint

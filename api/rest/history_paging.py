@@ -5,34 +5,47 @@ Every bound is resolved when the first page is asked for, and named in the links
 describe their pages for good, whatever is published meanwhile.
 """
 
-from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta, field
 
 from api import parameters
-from api.paging import links
+from api.paging import Links, links
+from api.parameters import Count, Params, Time
 from broker import Broker
 from broker.errors import BadRequest
 from broker.messages import serials
 from broker.messages.history import LIMIT_DEFAULT, HistoryQuery
 
 UNKNOWN_POINT = 90008
-DIRECTIONS = ("backwards", "forwards")
 
 
-def history_query(args: Mapping[str, str], broker: Broker) -> HistoryQuery:
+class HistoryParams(Params, frozen=True, kw_only=True):
+    start: Time = None
+    end: Annotated[Time, Meta(description="the moment of the request, when absent")] = "now"
+    limit: Annotated[Count, Meta(description="items of a page")] = LIMIT_DEFAULT
+    direction: Literal["backwards", "forwards"] = "backwards"
+    from_serial: Annotated[
+        str | None, Meta(description="an attach point: nothing behind it (RTL10b)")
+    ] = field(default=None, name="from_serial")
+    from_serial_too: Annotated[str | None, Meta(description="the same")] = field(
+        default=None, name="fromSerial"
+    )
+    cursor: Annotated[str | None, Meta(description="as links have it")] = None
+
+
+def history_query(given: HistoryParams, broker: Broker) -> HistoryQuery:
+    """Raises BadRequest: 40003 a cursor, 90008 an attach point that is none of ours."""
     now_ms = broker.now()
-    end = parameters.time_ms(args, "end", now_ms)
-    limit = parameters.integer(args, "limit")
-    direction = parameters.choice(args, "direction", DIRECTIONS)
-    cursor = args.get("cursor")
+    end = parameters.time_ms(given.end, now_ms)
     return HistoryQuery(
-        start=parameters.time_ms(args, "start", now_ms) or 0,
+        start=parameters.time_ms(given.start, now_ms) or 0,
         end=now_ms if end is None else end,
-        direction="backwards" if direction == "backwards" else "forwards",
-        limit=LIMIT_DEFAULT if limit is None else limit,
-        cursor=serials.parse(cursor, broker.series) if cursor else None,
-        until=_until(args.get("from_serial") or args.get("fromSerial"), broker.series),
+        direction=given.direction,
+        limit=given.limit,
+        cursor=serials.parse(given.cursor, broker.series) if given.cursor else None,
+        until=_until(given.from_serial or given.from_serial_too, broker.series),
     )
 
 
@@ -48,23 +61,22 @@ def _until(text: str | None, series: str) -> int | None:
 
 def history_links(
     word: str, query: HistoryQuery, following: HistoryQuery | None, series: str
-) -> list[tuple[str, str]]:
+) -> Links:
     first = msgspec.structs.replace(query, cursor=None)
-    pages = {
-        "first": _link_query(first, series),
-        "current": _link_query(query, series),
-        "next": _link_query(following, series) if following else None,
-    }
-    return links(word, pages)
+    return links(
+        word,
+        _link_query(first, series),
+        _link_query(query, series),
+        _link_query(following, series) if following else None,
+    )
 
 
-def _link_query(query: HistoryQuery, series: str) -> dict[str, str]:
-    fields = {
-        "start": str(query.start),
-        "end": str(query.end),
-        "limit": str(query.limit),
+def _link_query(query: HistoryQuery, series: str) -> dict[str, object]:
+    return {
+        "start": query.start,
+        "end": query.end,
+        "limit": query.limit,
         "direction": query.direction,
         "from_serial": serials.render(query.until, series) if query.until is not None else None,
         "cursor": serials.render(query.cursor, series) if query.cursor is not None else None,
     }
-    return {name: value for name, value in fields.items() if value is not None}

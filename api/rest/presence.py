@@ -4,123 +4,104 @@ A page of members is found by where its last one stands in the broker's own orde
 members who come and go between pages are neither repeated nor do they push others off a page.
 """
 
-from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-import msgspec
+from msgspec import Meta
 from quart import Blueprint, Response, request
 
 from api import parameters
 from api.authentication import authenticate
-from api.paging import links
-from api.replies import Headers, negotiated, reply
+from api.control import wanted
+from api.operation import operation
+from api.paging import links_by_cursor, page_limit, read_cursor
+from api.parameters import Count, Params
+from api.replies import reply
 from api.rest.channel_segment import channel_of
-from api.rest.history_paging import history_links, history_query
+from api.rest.history_paging import HistoryParams, history_links, history_query
+from api.rest.resources import PresenceMessage
 from broker import Broker
 from broker.auth.credentials import Principal
-from broker.channels.presence import PresenceAction
-from broker.errors import BadRequest
+from broker.channels.presence import Member, PresenceAction
 from broker.messages import wire
 from broker.messages.history import LIMIT_DEFAULT
 
-CURSOR_BYTES_MAX = 64
 
-
-class MembersQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """after: the cursor behind which the page begins."""
-
-    limit: int
-    client_id: str | None
-    connection_id: str | None
-    after: bytes = b""
+class MembersParams(Params, frozen=True, kw_only=True):
+    limit: Annotated[Count, Meta(description="members of a page")] = LIMIT_DEFAULT
+    client_id: Annotated[str | None, Meta(description="only this client's")] = None
+    connection_id: Annotated[str | None, Meta(description="only this connection's")] = None
+    cursor: Annotated[str, Meta(description="as links have it")] = ""
 
 
 def routes(broker: Broker) -> Blueprint:
     blueprint = Blueprint("presence", __name__)
 
-    @blueprint.get("/channels/<segment>/presence")
-    async def members(segment: str) -> Response:
-        channel = channel_of(segment)
+    @blueprint.get("/channels/<channel_id>/presence")
+    @operation(
+        "getPresenceOfChannel",
+        "Who is present on a channel, by pages",
+        "Status",
+        params=MembersParams,
+        answer=list[PresenceMessage],
+        is_paged=True,
+    )
+    async def members(channel_id: str) -> Response:
+        channel = channel_of(channel_id)
         principal = authenticate(broker)
-        _may_see_members(principal, channel)
-        query = members_query(request.args, broker)
+        may_see_members(principal, channel)
+        given = parameters.read(MembersParams, request.args)
         page = await broker.members(
             principal.app_id,
             channel,
-            after=query.after,
-            limit=query.limit,
-            client_id=query.client_id,
-            connection_id=query.connection_id,
+            after=read_cursor(given.cursor),
+            limit=page_limit(given.limit, broker.settings.history_limit_max),
+            client_id=given.client_id,
+            connection_id=given.connection_id,
         )
-        binary = negotiated().binary
-        answer = [
-            wire.presence_to_wire(
-                member.presence, PresenceAction.PRESENT, member.timestamp, binary=binary
-            )
-            for member in page.members
-        ]
-        return reply(answer, headers=_members_links(query, page.next))
+        answer = [member_on_wire(member) for member in page.members]
+        query = {
+            "limit": given.limit,
+            "clientId": given.client_id,
+            "connectionId": given.connection_id,
+        }
+        following = links_by_cursor("presence", query, given.cursor, page.next)
+        return reply(answer, links=following)
 
-    @blueprint.get("/channels/<segment>/presence/history")
-    async def history(segment: str) -> Response:
-        channel = channel_of(segment)
+    @blueprint.get("/channels/<channel_id>/presence/history")
+    @operation(
+        "getPresenceHistoryOfChannel",
+        "Who came and went on a channel, by pages",
+        "History",
+        params=HistoryParams,
+        answer=list[PresenceMessage],
+        is_paged=True,
+    )
+    async def history(channel_id: str) -> Response:
+        channel = channel_of(channel_id)
         principal = authenticate(broker)
-        query = history_query(request.args, broker)
+        query = history_query(parameters.read(HistoryParams, request.args), broker)
         page = await broker.presence_history(principal, channel, query)
-        binary = negotiated().binary
+        binary = wanted().format.binary
         answer = [
             wire.presence_to_wire(item.presence, item.action, item.timestamp, binary=binary)
             for item in page.items
         ]
-        return reply(answer, headers=history_links("history", query, page.next, broker.series))
+        return reply(answer, links=history_links("history", query, page.next, broker.series))
 
     return blueprint
 
 
-def _may_see_members(principal: Principal, channel: str) -> None:
+def may_see_members(principal: Principal, channel: str) -> None:
     """To subscribe is to see who is there; so is to be there (reference 2.5)."""
     if not principal.capability.permits("presence", channel):
         principal.require("subscribe", channel)
 
 
-def members_query(args: Mapping[str, str], broker: Broker) -> MembersQuery:
-    """Raises BadRequest 40003 for a limit out of range and a cursor that is none of ours."""
-    limit, limit_max = parameters.integer(args, "limit"), broker.settings.history_limit_max
-    if limit is not None and not 0 < limit <= limit_max:
-        raise BadRequest(f"limit must be between 1 and {limit_max}", parameters.INVALID_VALUE)
-    return MembersQuery(
-        limit=min(LIMIT_DEFAULT, limit_max) if limit is None else limit,
-        client_id=args.get("clientId") or None,
-        connection_id=args.get("connectionId") or None,
-        after=_cursor(args.get("cursor", "")),
+def member_on_wire(member: Member) -> dict[str, Any]:
+    """As PresenceMessage, in the format of the reply."""
+    return wire.presence_to_wire(
+        member.presence,
+        PresenceAction.PRESENT,
+        member.timestamp,
+        binary=wanted().format.binary,
     )
-
-
-def _cursor(text: str) -> bytes:
-    try:
-        cursor = b64decode(text, altchars=b"-_", validate=True)
-    except ValueError:  # binascii.Error is one
-        cursor = None
-    if cursor is None or len(cursor) > CURSOR_BYTES_MAX:
-        raise BadRequest("unknown cursor", parameters.INVALID_VALUE)
-    return cursor
-
-
-def _members_links(query: MembersQuery, following: bytes | None) -> Headers:
-    pages = {
-        "first": _link_query(query, b""),
-        "current": _link_query(query, query.after),
-        "next": _link_query(query, following) if following else None,
-    }
-    return links("presence", pages)
-
-
-def _link_query(query: MembersQuery, after: bytes) -> dict[str, str]:
-    fields: dict[str, Any] = {
-        "limit": str(query.limit),
-        "clientId": query.client_id,
-        "connectionId": query.connection_id,
-        "cursor": urlsafe_b64encode(after).decode() or None,
-    }
-    return {name: value for name, value in fields.items() if value is not None}

@@ -1,31 +1,32 @@
 """`/keys/{keyName}/...`: issue native tokens (RSA8), revoke tokens (RSA17); reference 1.12, 2.3.
 
 A signed token request is its own credential, so whatever `Authorization` comes with it is ignored.
-Revoking answers in two shapes: one result per target, or, for clients before version 3, a plain
-array that fails as a whole when one target does.
+Revoking answers a result for each target (`api.rest.batches`).
 """
 
 from typing import Any
 from urllib.parse import unquote
 
+from msgspec import UNSET
 from quart import Blueprint, Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from api.authentication import authenticate
 from api.connection import connection_of
 from api.formats import decode_body
-from api.parameters import version
-from api.replies import error_headers, reply
+from api.operation import operation
+from api.replies import reply
+from api.rest import batches
+from api.rest.bodies import RevocationRequest, SignedTokenRequest, TokenRequest
+from api.rest.resources import RevocationResult, error_of, plain
+from api.rest.resources import TargetResult as TargetOnWire
+from api.rest.resources import TokenDetails as TokenOnWire
 from api.settings import ServerSettings
 from broker import Broker
 from broker.auth import revocation_requests, token_requests
 from broker.auth.credentials import named_key
 from broker.auth.revocation_requests import TargetResult
 from broker.auth.tokens import TokenDetails
-from broker.errors import BadRequest
-
-BATCH_FAILED = 40020
-PER_TARGET_RESULTS = 3
 
 
 def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
@@ -34,29 +35,54 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
     async def body() -> Any:
         return decode_body(await request.data, request.content_type, settings)
 
-    @blueprint.get("/keys/<segment>/requestToken")
-    async def refuse_get(segment: str) -> Response:
+    @blueprint.get("/keys/<key_name>/requestToken")
+    @operation(
+        "refuseToRequestAccessToken",
+        "Tokens are requested by POST; this tells whether there is such a key",
+        "Authentication",
+        status=405,
+        is_public=True,
+    )
+    async def refuse_get(key_name: str) -> Response:
         """Whoever asks the wrong way learns first whether there is such a key."""
-        _known_key_name(broker, segment)
+        _known_key_name(broker, key_name)
         raise MethodNotAllowed(["POST"])
 
-    @blueprint.post("/keys/<segment>/requestToken")
-    async def request_token(segment: str) -> Response:
-        key_name = _known_key_name(broker, segment)
-        wanted = token_requests.read(key_name, await body())
+    @blueprint.post("/keys/<key_name>/requestToken")
+    @operation(
+        "requestAccessToken",
+        "A token of a key: signed requests need no other credentials",
+        "Authentication",
+        body=(TokenRequest, SignedTokenRequest),
+        answer=TokenOnWire,
+        status=201,
+    )
+    async def request_token(key_name: str) -> Response:
+        named = _known_key_name(broker, key_name)
+        wanted = token_requests.read(named, await body())
         caller = authenticate(broker) if wanted.mac is None else None
-        details = await broker.issue_token(key_name, wanted, caller)
+        details = await broker.issue_token(named, wanted, caller)
         connection_of(request.scope).authenticated()  # by its signature, if by nothing else
         return reply(_details(details), 201)
 
-    @blueprint.post("/keys/<segment>/revokeTokens")
-    async def revoke_tokens(segment: str) -> Response:
+    @blueprint.post("/keys/<key_name>/revokeTokens")
+    @operation(
+        "revokeTokens",
+        "Refuse tokens of a key before they expire",
+        "Authentication",
+        body=RevocationRequest,
+        answer=RevocationResult,
+        status=201,
+    )
+    async def revoke_tokens(key_name: str) -> Response:
         caller = authenticate(broker)
-        key_name = _known_key_name(broker, segment)
+        named = _known_key_name(broker, key_name)
         wanted = revocation_requests.read(await body())
-        results = await broker.revoke_tokens(caller, key_name, wanted)
-        speaks = version(request.headers.get("X-Ably-Version"), request.args)
-        return _batch(results) if speaks >= PER_TARGET_RESULTS else _legacy_batch(results)
+        results = await broker.revoke_tokens(caller, named, wanted)
+        answers = [_result(result) for result in results]
+        if batches.is_counted():
+            return reply(batches.counted(answers), 201)
+        return batches.listed(answers, 201)
 
     return blueprint
 
@@ -67,42 +93,23 @@ def _known_key_name(broker: Broker, segment: str) -> str:
 
 
 def _details(details: TokenDetails) -> dict[str, Any]:
-    fields = {
-        "token": details.token,
-        "keyName": details.key_name,
-        "issued": details.issued_ms,
-        "expires": details.expires_ms,
-        "capability": details.capability,
-        "clientId": details.client_id,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+    issued = TokenOnWire(
+        token=details.token,
+        key_name=details.key_name,
+        issued=details.issued_ms,
+        expires=details.expires_ms,
+        capability=details.capability,
+        client_id=UNSET if details.client_id is None else details.client_id,
+    )
+    return dict(plain(issued))
 
 
-def _batch(results: list[TargetResult]) -> Response:
-    failures = sum(result.refusal is not None for result in results)
-    answer = {
-        "successCount": len(results) - failures,
-        "failureCount": failures,
-        "results": [_result(result) for result in results],
-    }
-    return reply(answer, 201)
-
-
-def _legacy_batch(results: list[TargetResult]) -> Response:
-    answers = [_result(result) for result in results]
-    if not any(result.refusal for result in results):
-        return reply(answers, 201)
-    failed = BadRequest("some targets were refused", BATCH_FAILED)
-    answer = {"error": failed.info, "batchResponse": answers}
-    return reply(answer, failed.status, error_headers(failed))
-
-
-def _result(result: TargetResult) -> dict[str, Any]:
+def _result(result: TargetResult) -> TargetOnWire:
     if result.revoked is None:
         assert result.refusal is not None
-        return {"target": result.target, "error": result.refusal.info}
-    return {
-        "target": result.target,
-        "issuedBefore": result.revoked.issued_before,
-        "appliesAt": result.revoked.applies_at,
-    }
+        return TargetOnWire(target=result.target, error=error_of(result.refusal))
+    return TargetOnWire(
+        target=result.target,
+        issued_before=result.revoked.issued_before,
+        applies_at=result.revoked.applies_at,
+    )

@@ -49,7 +49,8 @@ def error_of(reply: httpx.Response) -> tuple[int, int]:
     body = decode(reply)
     assert body.keys() == {"error"}
     error = body["error"]
-    assert error.keys() == {"message", "code", "statusCode", "href"}
+    assert error.keys() - {"serverId"} == {"message", "code", "statusCode", "href"}
+    assert error.get("serverId") == reply.headers.get("x-ably-serverid")
     assert isinstance(error["message"], str)
     assert error["message"]
     assert error["statusCode"] == reply.status_code

@@ -24,8 +24,13 @@ NOTHING = {
 
 
 def status_of(channel: str, **metrics: int) -> dict[str, Any]:
-    occupancy = {"metrics": {**NOTHING, **metrics}}
-    return {"channelId": channel, "status": {"isActive": True, "occupancy": occupancy}}
+    numbers = {**NOTHING, **metrics}
+    return {
+        "channelId": channel,
+        "name": channel,
+        "href": path_of(channel),
+        "status": {"isActive": True, "occupancy": {**numbers, "metrics": numbers}},
+    }
 
 
 def path_of(channel: str) -> str:
