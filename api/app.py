@@ -13,6 +13,7 @@ from quart import Response, current_app, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from api import secure_transport
 from api.control import read_control
 from api.replies import SERVER_ID, error_reply
 from api.rest import (
@@ -59,6 +60,7 @@ def create_app(broker: Broker, settings: ServerSettings, *, sandbox: bool = Fals
     app.register_blueprint(documentation.routes(app))
     app.before_request(_options)
     app.before_request(read_control)
+    app.before_request(secure_transport.checked(settings))
     app.after_request(_say_who_answers)
     app.register_error_handler(BrokerError, _refused)
     app.register_error_handler(HTTPException, _http_error)

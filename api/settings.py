@@ -17,7 +17,9 @@ KIB = 1024
 MIB = 1024 * KIB
 
 PORT_MAX = 65_535
-MAY_BE_ZERO = frozenset({"port", "shutdown_grace_ms", "linger_ms", "storage_failure_linger_ms"})
+MAY_BE_ZERO = frozenset(
+    {"port", "require_tls", "shutdown_grace_ms", "linger_ms", "storage_failure_linger_ms"}
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +34,9 @@ class ServerSettings:
     json_depth_max: int = setting(64, "levels", "deepest nesting of a JSON body")
     msgpack_depth_max: int = setting(64, "levels", "deepest nesting of a MessagePack body")
 
+    require_tls: bool = setting(
+        False, "on or off", "refuse credentials that come over plain HTTP; trusted proxies may say"
+    )
     tls_handshake_timeout_ms: int = setting(10_000, "ms", "time for the whole TLS handshake")
     header_timeout_ms: int = setting(10_000, "ms", "time for the first request head; then 408")
     body_timeout_ms: int = setting(30_000, "ms", "time for a whole request body; then 408")

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from api import secure_transport
 from api.listener import Upgrade
 from api.realtime.kept_syncs import KeptSyncs
 from api.realtime.outbox import Budget
@@ -19,6 +20,7 @@ from api.realtime.session import Options, Session
 from api.realtime.websocket import WebSocket
 from api.realtime.wiring import Wiring
 from api.settings import ServerSettings
+from api.tls_stream import TlsStream
 from broker import Broker, BrokerError
 from broker.auth.credentials import (
     AUTHENTICATION_FAILED,
@@ -84,6 +86,7 @@ class Realtime:
         """The session of a client that may connect; None for one that was told why not."""
         binary = websocket.query.get("format") == "msgpack"
         try:
+            self._refuse_plain(websocket, upgrade)
             principal = self._authenticated(websocket)
             options = self._options(websocket)
             held, error = await self._connection(websocket, principal)
@@ -107,6 +110,15 @@ class Realtime:
         session = Session(wiring, options, upgrade.connection.scope, resumed=resumed)
         session.start(error)
         return session
+
+    def _refuse_plain(self, websocket: WebSocket, upgrade: Upgrade) -> None:
+        """Every connection has credentials. Raises Unauthorized 40103."""
+        proto = websocket.headers.get("x-forwarded-proto")
+        secure_transport.refuse_plain(
+            self._settings,
+            is_tls=isinstance(upgrade.stream, TlsStream),
+            is_forwarded=secure_transport.is_forwarded(upgrade.connection, proto),
+        )
 
     def _authenticated(self, websocket: WebSocket) -> Principal:
         query = websocket.query

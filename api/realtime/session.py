@@ -198,7 +198,7 @@ class Session:
             "maxFrameSize": self._options.frame_bytes_max,
             "connectionStateTtl": settings.connection_state_ttl_ms,
             "maxIdleInterval": self._options.idle_ms,
-            "serverId": SITE,
+            "serverId": wiring.broker.series,
             "siteCode": SITE,
             "objectsGCGracePeriod": GC_GRACE_MS,
         }
