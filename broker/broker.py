@@ -38,6 +38,8 @@ from broker.messages.message import Message
 from broker.metrics import Metrics
 from broker.publisher import Published, Publisher
 from broker.settings import BrokerSettings
+from broker.stats import query as usage
+from broker.stats.query import StatsPage, StatsQuery
 from broker.storage_errors import mapped
 from storage import Log, Outcome, Rows, open_log
 
@@ -173,6 +175,11 @@ class Broker:
                 )
             )
 
+    async def stats(self, app: str, query: StatsQuery) -> StatsPage:
+        """A page of an app's usage, counted up to now. Raises BadRequest 40003."""
+        with mapped():
+            return await usage.stats(self.log, self.epoch.stats, app, query)
+
     def occupancy(self, app: str, channel: str) -> Occupancy:
         """How many are attached to a channel, by what they may do."""
         return self.epoch.occupancy.now(app, channel)
@@ -267,6 +274,7 @@ async def open(  # noqa: A001 - the library's verb: broker.open(...)
                 yield broker
             except Exception as error:  # the caller's own: not to be wrapped in our nursery's group
                 failure = error
+            await broker.epoch.finish()
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
