@@ -14,7 +14,18 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api.replies import error_reply
-from api.rest import apps, channels, comet, messages, presence, service, tokens
+from api.request_counting import counting
+from api.rest import (
+    apps,
+    channels,
+    comet,
+    messages,
+    presence,
+    service,
+    stats,
+    stats_fixtures,
+    tokens,
+)
 from api.settings import ServerSettings
 from broker import Broker
 from broker.errors import BadRequest, BrokerError, NotFound
@@ -38,10 +49,13 @@ def create_app(broker: Broker, settings: ServerSettings, *, sandbox: bool = Fals
     app.register_blueprint(messages.routes(broker, settings))
     app.register_blueprint(presence.routes(broker))
     app.register_blueprint(tokens.routes(broker, settings))
+    app.register_blueprint(stats.routes(broker))
     app.register_blueprint(comet.routes())
     if sandbox:
         app.register_blueprint(apps.routes(broker, settings))
+        app.register_blueprint(stats_fixtures.routes(broker, settings))
     app.before_request(_options)
+    app.after_request(counting(broker))
     app.register_error_handler(BrokerError, _refused)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _bug)

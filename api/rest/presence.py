@@ -53,6 +53,8 @@ def routes(broker: Broker) -> Blueprint:
             client_id=query.client_id,
             connection_id=query.connection_id,
         )
+        told = [member.presence for member in page.members]
+        broker.epoch.activity.read(principal.app_id, told, presence=True)
         binary = negotiated().binary
         answer = [
             wire.presence_to_wire(
@@ -68,6 +70,8 @@ def routes(broker: Broker) -> Blueprint:
         principal = authenticate(broker)
         query = history_query(request.args, broker)
         page = await broker.presence_history(principal, channel, query)
+        told = [item.presence for item in page.items]
+        broker.epoch.activity.read(principal.app_id, told, presence=True)
         binary = negotiated().binary
         answer = [
             wire.presence_to_wire(item.presence, item.action, item.timestamp, binary=binary)

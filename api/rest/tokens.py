@@ -16,10 +16,11 @@ from api.connection import connection_of
 from api.formats import decode_body
 from api.parameters import version
 from api.replies import error_headers, reply
+from api.request_counting import of_app
 from api.settings import ServerSettings
 from broker import Broker
 from broker.auth import revocation_requests, token_requests
-from broker.auth.credentials import named_key
+from broker.auth.credentials import named_key, split_key_name
 from broker.auth.revocation_requests import TargetResult
 from broker.auth.tokens import TokenDetails
 from broker.errors import BadRequest
@@ -43,6 +44,7 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
     @blueprint.post("/keys/<segment>/requestToken")
     async def request_token(segment: str) -> Response:
         key_name = _known_key_name(broker, segment)
+        of_app(split_key_name(key_name)[0])
         wanted = token_requests.read(key_name, await body())
         caller = authenticate(broker) if wanted.mac is None else None
         details = await broker.issue_token(key_name, wanted, caller)

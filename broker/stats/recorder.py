@@ -259,14 +259,12 @@ class Recorder:
 
     def _now(self, app: str) -> Iterator[MinuteCounts]:
         """This minute so far, as `_turn` would add it."""
-        counters = self._activity.of(app)
+        counters, minute_ms = self._activity.of(app), self._minute_ms
         if counters is not None:
-            yield MinuteCounts(app, self._minute_ms, counters)
-        if counters is not None or app in {
-            *self._gauges.apps(),
-            *self._pending.apps(self._minute_ms),
-        }:
-            yield MinuteCounts(app, self._minute_ms, self._gauges.counters(app))
+            yield MinuteCounts(app, minute_ms, counters)
+        elif app not in self._gauges.apps() and app not in self._pending.apps(minute_ms):
+            return
+        yield MinuteCounts(app, minute_ms, self._gauges.counters(app))
 
 
 def _minute_of(record: Record) -> int:

@@ -29,7 +29,7 @@ from broker.stats.counters import (
 )
 from storage import Record, Stream
 
-STREAMS_MAX = 20_000  # that are summed apart before they are settled
+STREAMS_MAX = 5_000  # that are summed apart before they are settled
 _MESSAGE_KINDS = frozenset({int(Kind.MESSAGES), int(Kind.EPHEMERAL)})
 _MEMBER_EVENTS = frozenset({MemberEntered, MemberUpdated, MemberLeft})
 _OPENED: dict[type, str] = {
