@@ -35,7 +35,7 @@ from broker.stats.projections import cursor
 from broker.stats.recording import MinuteCounts, RecordStats
 from broker.stats.tally import Persisted, Tally
 from storage import Damaged, Log, Outcome, Record, StorageError
-from storage.serial import first_at, ms_of
+from storage.serial import ms_of
 
 STRIDE_S = 0.05  # a wake for every commit would cost more than the counting
 STRIDE_RECORDS = 1_000  # with so many at a time it does not
@@ -111,7 +111,9 @@ class Recorder:
         try:
             async with aclosing(self._log.tail(self.position)) as tail:
                 async for records in tail:
-                    self._count(records)
+                    for minute_ms, of_minute in _by_minute(records):
+                        await self._begin(minute_ms)
+                        self._count(of_minute)
                     self._progress.unpark_all()
                     await self._rest(len(records))
         except Damaged as error:
@@ -121,9 +123,6 @@ class Recorder:
 
     async def _rest(self, counted: int) -> None:
         await trio.lowlevel.checkpoint()
-        if self._pending.is_full:
-            self._submit()
-            await self.settled()
         if counted < STRIDE_RECORDS and self._wanted <= self.position:
             self._hurry = trio.Event()
             with trio.move_on_after(STRIDE_S):
@@ -156,14 +155,20 @@ class Recorder:
             self._turn()
             await self.settled()
 
+    async def _begin(self, minute_ms: int) -> None:
+        """Count another minute than before. Where many are to be caught up with, they are recorded
+        on the way."""
+        if minute_ms == self._tallied_ms:
+            return
+        self._settle_tally()
+        if self._pending.is_full:
+            await self.settled()
+            self._submit()
+            await self.settled()
+        self._tallied_ms = minute_ms
+
     def _count(self, records: Sequence[Record]) -> None:
-        if records[-1].serial < first_at(self._tallied_ms + MINUTE_MS):
-            self._tally.count(records)
-        else:
-            for minute_ms, of_minute in groupby(records, _minute_of):
-                self._settle_tally()
-                self._tallied_ms = minute_ms
-                self._tally.count(list(of_minute))
+        self._tally.count(records)
         self.position = records[-1].serial
         if self._tally.is_full:
             self._settle_tally()
@@ -265,6 +270,15 @@ class Recorder:
         elif app not in self._gauges.apps() and app not in self._pending.apps(minute_ms):
             return
         yield MinuteCounts(app, minute_ms, self._gauges.counters(app))
+
+
+def _by_minute(records: Sequence[Record]) -> Iterator[tuple[int, Sequence[Record]]]:
+    first, last = _minute_of(records[0]), _minute_of(records[-1])
+    if first == last:
+        yield first, records
+        return
+    for minute_ms, of_minute in groupby(records, _minute_of):
+        yield minute_ms, list(of_minute)
 
 
 def _minute_of(record: Record) -> int:
