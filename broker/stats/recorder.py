@@ -9,10 +9,10 @@ Amounts are in exactly one of four places: the log's rows, the recording that is
 `pending`, and what is counted of this minute. `unrecorded` says of the last three which recording
 brings them into the rows, so that an answer neither misses them nor counts them twice.
 
-Fault model: a recording that the log refuses is merged back and tried with the next. A damaged
-record is reported and what lies before it is not counted. Nothing here fails a publish or a
-delivery. Refuses to be up to date by itself: it reads the tail in strides; `caught_up` is for who
-cannot wait.
+Fault model: a recording that the log refuses is merged back and tried with the next. Where a record
+is damaged that is reported, and counting goes on from the end of the log. Nothing here fails a
+publish or a delivery. Refuses to be up to date by itself: it reads the tail in strides; `caught_up`
+is for who cannot wait.
 """
 
 import logging
@@ -115,13 +115,13 @@ class Recorder:
                         await self._begin(minute_ms)
                         self._count(of_minute)
                     self._progress.unpark_all()
-                    await self._rest(len(records))
+                    await self._pause(len(records))
         except Damaged as error:
             logger.error("usage is incomplete, the log cannot be read: %s", error)
             return False
         return True
 
-    async def _rest(self, counted: int) -> None:
+    async def _pause(self, counted: int) -> None:
         await trio.lowlevel.checkpoint()
         if counted < STRIDE_RECORDS and self._wanted <= self.position:
             self._hurry = trio.Event()

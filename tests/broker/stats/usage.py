@@ -5,7 +5,6 @@ from typing import Any
 from broker import Broker
 from broker.stats.intervals import Unit
 from broker.stats.query import StatsQuery
-from storage.serial import ms_of
 
 PUBLISHED = "messages.inbound.all.messages.count"
 
@@ -28,8 +27,3 @@ async def total(b: Broker, name: str = PUBLISHED, *, app: str | None = None) -> 
     }
     (found,) = sums
     return found
-
-
-def recorded_at(b: Broker) -> int:
-    """When a log's last record was written."""
-    return ms_of(b.log.position)
