@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from api import secure_transport
 from api.control import read_control
 from api.replies import SERVER_ID, error_reply
+from api.request_counting import counting
 from api.rest import (
     apps,
     batch_presence,
@@ -26,6 +27,8 @@ from api.rest import (
     messages,
     presence,
     service,
+    stats,
+    stats_fixtures,
     tokens,
 )
 from api.settings import ServerSettings
@@ -54,14 +57,17 @@ def create_app(broker: Broker, settings: ServerSettings, *, sandbox: bool = Fals
     app.register_blueprint(presence.routes(broker))
     app.register_blueprint(batch_presence.routes(broker))
     app.register_blueprint(tokens.routes(broker, settings))
+    app.register_blueprint(stats.routes(broker))
     app.register_blueprint(comet.routes())
     if sandbox:
         app.register_blueprint(apps.routes(broker, settings))
+        app.register_blueprint(stats_fixtures.routes(broker, settings))
     app.register_blueprint(documentation.routes(app))
     app.before_request(_options)
     app.before_request(read_control)
     app.before_request(secure_transport.checked(settings))
     app.after_request(_say_who_answers)
+    app.after_request(counting(broker))
     app.register_error_handler(BrokerError, _refused)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _bug)

@@ -7,6 +7,7 @@ wins over the query. An asserted `X-Ably-ClientId` counts with Basic credentials
 from quart import request
 
 from api.connection import connection_of
+from api.request_counting import of_app
 from broker import Broker
 from broker.auth.credentials import Principal, read_basic, read_bearer, read_client_id
 from broker.errors import Unauthorized
@@ -27,6 +28,7 @@ def authenticate(broker: Broker) -> Principal:
         case _:
             raise Unauthorized("use Basic or Bearer authentication", NO_CREDENTIALS)
     connection_of(request.scope).authenticated()
+    of_app(principal.app_id)
     return principal
 
 

@@ -39,6 +39,10 @@ from broker.messages.message import Message
 from broker.metrics import Metrics
 from broker.publisher import Published, Publisher
 from broker.settings import BrokerSettings
+from broker.stats import query as usage
+from broker.stats.counters import Counters
+from broker.stats.query import StatsPage, StatsQuery
+from broker.stats.recording import AddStats, MinuteCounts
 from broker.storage_errors import mapped
 from storage import Log, Outcome, Rows, open_log
 
@@ -190,6 +194,17 @@ class Broker:
                 lambda rows: lifecycle.active_page(rows, app, prefix, after, limit)
             )
 
+    async def stats(self, app: str, query: StatsQuery) -> StatsPage:
+        """A page of an app's usage, counted up to now. Raises BadRequest 40003."""
+        with mapped():
+            return await usage.stats(self.log, self.epoch.stats, app, query)
+
+    async def add_stats(self, app: str, minutes: Sequence[tuple[int, Counters]]) -> None:
+        """Usage of any time that was not counted here: (start of a minute, counters). All of it, or
+        an error and nothing."""
+        counts = tuple(MinuteCounts(app, minute_ms, counters) for minute_ms, counters in minutes)
+        await self.submit(AddStats(app, counts), app=app)
+
     def occupancy(self, app: str, channel: str) -> Occupancy:
         """How many are attached to a channel, by what they may do."""
         return self.epoch.occupancy.now(app, channel)
@@ -284,6 +299,7 @@ async def open(  # noqa: A001 - the library's verb: broker.open(...)
                 yield broker
             except Exception as error:  # the caller's own: not to be wrapped in our nursery's group
                 failure = error
+            await broker.epoch.finish()
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure

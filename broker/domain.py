@@ -16,6 +16,8 @@ from broker.messages import publishing
 from broker.messages.acceptance import Accepted
 from broker.messages.publishing import Dedup
 from broker.purge import Purges
+from broker.stats import recording
+from broker.stats.projections import Stats, StatsMinutes
 from broker.tenancy import Tenancy
 from storage import Domain
 from storage.projection import Decide, Projection
@@ -34,6 +36,8 @@ PROJECTIONS: tuple[Projection, ...] = (
     ConnectionLog(),
     Nonces(),
     Revocations(),
+    StatsMinutes(),
+    Stats(),
     Purges(),
 )
 
@@ -49,6 +53,7 @@ def broker_domain() -> Domain:
         **connection_log.DECIDE,
         **nonces.DECIDE,
         **revocations.DECIDE,
+        **recording.DECIDE,
         **purge.DECIDE,
     }
     return Domain(decide, PROJECTIONS, encode, decode, version=ROWS_VERSION)

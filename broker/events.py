@@ -27,6 +27,7 @@ class Kind(IntEnum):
     LIFECYCLE = 8
     NONCES = 9
     REVOCATIONS = 10
+    STATS = 11
     SYSTEM = 16
 
 
@@ -215,6 +216,26 @@ class PurgeCompleted(Event, frozen=True, tag="purge.completed"):
     request: int
 
 
+class StatsRecorded(Event, frozen=True, tag="stats.recorded"):
+    """What an app did in the minute that began at `minute_ms`: counters by name
+    (broker.stats.counters). Several of one minute add up."""
+
+    minute_ms: int
+    counters: dict[str, int]
+
+
+class StatsCounted(Event, frozen=True, tag="stats.counted"):
+    """Everything in the log up to serial `through` has been counted, by this and earlier ones.
+    `number` counts them up."""
+
+    through: int
+    number: int
+
+
+class StatsRemoved(Event, frozen=True, tag="stats.removed"):
+    """The app was deleted: what was recorded of this day is gone."""
+
+
 AnyEvent = (
     MessagePublished
     | ChannelCreated
@@ -243,6 +264,9 @@ AnyEvent = (
     | NamespaceRemoved
     | PurgeRequested
     | PurgeCompleted
+    | StatsRecorded
+    | StatsCounted
+    | StatsRemoved
 )
 
 encode = msgspec.msgpack.Encoder().encode

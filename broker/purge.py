@@ -24,6 +24,8 @@ from broker.events import (
     PurgeCompleted,
     PurgeRequested,
 )
+from broker.stats import projections as stats
+from broker.stats.recording import RemoveStats
 from broker.tenancy import SYSTEM
 from storage import Cut, Decision, Log, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
@@ -119,6 +121,8 @@ async def carry_out(log: Log, serial: int, request: PurgeRequested) -> None:
         await log.trim([Cut(stream, log.position if deleted else serial) for stream in streams])
         if deleted:
             await log.submit(RemoveChannel(request.app, name), app=request.app)
+    if deleted:
+        await _remove_stats(log, request.app)
     await log.submit(CompletePurge(serial), app=request.app)
 
 
@@ -128,6 +132,16 @@ async def _clear_members(log: Log, app: str, channel: str) -> None:
     while more:
         command = ClearMembers(app, channel, randomness.new_id())
         more = (await log.submit(command, app=app)).reply
+
+
+async def _remove_stats(log: Log, app: str) -> None:
+    """What was counted of it. The rows say which streams there are, so they go last."""
+    found = await log.query(lambda rows: stats.days(rows, app))
+    if not found:
+        return
+    await log.trim([Cut(stream, log.position) for stream in found])
+    await log.submit(RemoveStats(app, tuple(found)), app=app)
+    await log.trim([Cut(stream, log.position) for stream in found])
 
 
 async def _channels(log: Log, request: PurgeRequested) -> list[str]:

@@ -4,8 +4,10 @@ from broker import tenancy
 from broker.auth.nonces import NONCE_RETENTION_MS
 from broker.auth.revocations import REVOCATION_RETENTION_MS
 from broker.events import Kind
-from broker.settings import FOREVER, BrokerSettings
+from broker.settings import FOREVER, HOUR_MS, BrokerSettings
 from storage import Log, Retention, Rows, Stream
+
+STATS_CURSOR_RETENTION_MS = HOUR_MS  # the row that they fold to is kept
 
 
 def retention(rows: Rows, settings: BrokerSettings, stream: Stream) -> Retention:
@@ -25,6 +27,9 @@ def retention(rows: Rows, settings: BrokerSettings, stream: Stream) -> Retention
             return Retention(NONCE_RETENTION_MS)
         case Kind.REVOCATIONS:
             return Retention(REVOCATION_RETENTION_MS)
+        case Kind.STATS:
+            age = settings.stats_retention_ms if stream.app else STATS_CURSOR_RETENTION_MS
+            return Retention(_age(age))
     return Retention()
 
 

@@ -15,6 +15,7 @@ _MAY_BE_ZERO = frozenset(
         "ephemeral_retention_ms",
         "attachment_retention_ms",
         "presence_members_max",
+        "stats_retention_ms",
     }
 )
 
@@ -33,6 +34,9 @@ class BrokerSettings:
     ephemeral_retention_ms: int = setting(120_000, "ms", "how long ephemeral messages are kept")
     attachment_retention_ms: int = setting(
         HOUR_MS, "ms", "how long attach and detach events are kept"
+    )
+    stats_retention_ms: int = setting(
+        90 * 24 * HOUR_MS, "ms", "how long usage is kept by the minute; 0 is forever"
     )
     sweep_interval_ms: int = setting(60_000, "ms", "how often old records are looked for")
     subscription_messages_max: int = setting(

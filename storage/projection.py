@@ -35,6 +35,11 @@ class Rows(Protocol):
     ) -> Iterator[tuple[bytes, bytes]]:
         """Rows whose keys start with `prefix` and lie behind `after`, in key order."""
 
+    def between(
+        self, table: str, first: bytes, stop: bytes, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with first <= key < stop, in key order or against it: one seek to either end."""
+
 
 class Table(Protocol):
     """Write access to one projection's rows: what its fold is given."""

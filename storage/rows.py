@@ -13,13 +13,16 @@ from storage.projection import Projection
 from storage.record import open_row, seal_row
 
 KEY_BYTES_MAX = 511  # LMDB's own limit
+_PAST_KEYS = b"\xff" * (KEY_BYTES_MAX + 1)
 Pending = dict[bytes, bytes | None]
 
 
-def _after_prefix(prefix: bytes) -> bytes:
-    """The first key behind every key that starts with `prefix` (table prefixes are not 0xff)."""
+def _bounds(prefix: bytes, after: bytes) -> tuple[bytes, bytes]:
+    """The keys that start with `prefix` and lie behind `after`: from the first up to, not
+    including, the second (table prefixes are not 0xff)."""
     stripped = prefix.rstrip(b"\xff")
-    return stripped[:-1] + bytes((stripped[-1] + 1,))
+    stop = stripped[:-1] + bytes((stripped[-1] + 1,)) if stripped else _PAST_KEYS
+    return max(prefix, after + b"\0"), stop
 
 
 class StoredRows:
@@ -34,8 +37,12 @@ class StoredRows:
         return None if sealed is None else open_row(key, sealed)
 
     def scan(self, prefix: bytes, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        start = max(prefix, after + b"\0")
-        for key, sealed in self._reader.walk(self._table, start, _after_prefix(prefix)):
+        return self.between(*_bounds(prefix, after))
+
+    def between(
+        self, first: bytes, stop: bytes, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        for key, sealed in self._reader.walk(self._table, first, stop, reverse):
             yield key, open_row(key, sealed)
 
 
@@ -90,10 +97,15 @@ class Overlay:
         self._command[key] = value
 
     def scan(self, prefix: bytes, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        rows: Pending = dict(self._stored.scan(prefix, after)) if self._stored else {}
+        return self.between(*_bounds(prefix, after))
+
+    def between(
+        self, first: bytes, stop: bytes, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        rows: Pending = dict(self._stored.between(first, stop)) if self._stored else {}
         changes = chain(self.accepted.items(), self._command.items())
-        rows.update((k, value) for k, value in changes if k.startswith(prefix) and k > after)
-        for key in sorted(rows):
+        rows.update((key, value) for key, value in changes if first <= key < stop)
+        for key in sorted(rows, reverse=reverse):
             value = rows[key]
             if value is not None:
                 yield key, value
@@ -156,4 +168,11 @@ class AllRows:
     ) -> Iterator[tuple[bytes, bytes]]:
         space = self._prefixes[table]
         for key, value in self._rows.scan(space + prefix, space + after):
+            yield key[1:], value
+
+    def between(
+        self, table: str, first: bytes, stop: bytes, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        space = self._prefixes[table]
+        for key, value in self._rows.between(space + first, space + stop, reverse):
             yield key[1:], value

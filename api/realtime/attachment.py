@@ -2,10 +2,12 @@
 
 One encoding of a batch serves every attachment that has the same view of the channel by the same
 name in the same format (design.md 4). Only a batch that holds the connection's own messages is
-encoded apart where it does not want their echo.
+encoded apart where it does not want their echo. What an encoding holds is counted with it, so that
+the statistics cost an addition for each attachment.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from api.realtime.outbox import Outbox
 from api.realtime.protocol import Action, encode
@@ -14,6 +16,18 @@ from broker.channels.modes import Mode
 from broker.live.delivery import View, runs
 from broker.live.follower import Follower
 from broker.live.hub import Batch
+from broker.stats.activity import Activity
+
+
+class Encoded(NamedTuple):
+    """The frames of a batch; how many messages and presence messages are in them, and the size of
+    their payloads."""
+
+    data: bytes
+    messages: int
+    messages_size: int
+    presence: int
+    presence_size: int
 
 
 class Attachment(Follower):
@@ -34,6 +48,7 @@ class Attachment(Follower):
         series: str,
         outbox: Outbox,
         lagging: Callable[["Attachment"], None],
+        activity: Activity,
         *,
         binary: bool,
         silent_for: str | None,
@@ -44,6 +59,8 @@ class Attachment(Follower):
         self._series = series
         self._outbox = outbox
         self._lagging = lagging
+        self._activity = activity
+        self._counted = 0  # the serial up to which deliveries were counted
         self._binary = binary
         self._silent_for = silent_for
 
@@ -63,20 +80,36 @@ class Attachment(Follower):
         if self.is_closed:
             return
         if self._silent_for is not None and self._silent_for in batch.publishers:
-            data = self._encode(batch, self._view._replace(without=self._silent_for))
+            encoded = self._encode(batch, self._view._replace(without=self._silent_for))
         else:
-            shared = batch.encoded.get(self._variant)
+            shared: Encoded | None = batch.encoded.get(self._variant)
             if shared is None:
                 shared = batch.encoded[self._variant] = self._encode(batch, self._view)
-            data = shared
-        if data:
-            self._outbox.deliver(data, self, batch.first)
+            encoded = shared
+        if encoded.data:
+            self._outbox.deliver(encoded.data, self, batch.first)
+            self._count(batch, encoded)
+
+    def _count(self, batch: Batch, encoded: Encoded) -> None:
+        """Once, however often it has to be passed on because an outbox dropped it."""
+        if batch.first <= self._counted:
+            records = [record for record in batch.records if record.serial > self._counted]
+            if not records:
+                return
+            encoded = self._encode(Batch(records), self._view._replace(without=self._silent_for))
+        self._counted = batch.last
+        app = self.key.app
+        if encoded.messages:
+            self._activity.delivered(app, encoded.messages, encoded.messages_size)
+        if encoded.presence:
+            self._activity.delivered(app, encoded.presence, encoded.presence_size, presence=True)
 
     def lagging(self) -> None:
         self._lagging(self)
 
-    def _encode(self, batch: Batch, view: View) -> bytes:
+    def _encode(self, batch: Batch, view: View) -> Encoded:
         frames = []
+        items, sizes = [0, 0], [0, 0]
         for run in runs(batch.records, self._series, view):
             message = {
                 "action": Action.PRESENCE if run.presence else Action.MESSAGE,
@@ -86,4 +119,6 @@ class Attachment(Follower):
                 "presence" if run.presence else "messages": run.items,
             }
             frames.append(encode(message, binary=self._binary))
-        return b"".join(frames)
+            items[run.presence] += len(run.items)
+            sizes[run.presence] += run.size
+        return Encoded(b"".join(frames), items[0], sizes[0], items[1], sizes[1])

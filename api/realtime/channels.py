@@ -133,6 +133,7 @@ class Channels:
             wiring.broker.series,
             wiring.outbox,
             self._catching_up.add,
+            wiring.broker.epoch.activity,
             binary=wiring.binary,
             silent_for=None if wiring.echo else wiring.held.id,
         )

@@ -8,7 +8,7 @@ import trio
 
 from api.realtime.acknowledgements import Acknowledgements, Slot
 from api.realtime.attaching import INVALID_NAME, parsed
-from api.realtime.protocol import Inbound
+from api.realtime.protocol import Action, Inbound
 from api.realtime.wiring import Wiring
 from broker import BrokerError, Outcome
 from broker.auth.credentials import NOT_PERMITTED
@@ -70,6 +70,7 @@ class Publisher:
     def refuse(self, msg_serial: int, error: BrokerError) -> None:
         """A message that could not be read at all."""
         self._answers.expect(msg_serial).answer = error
+        self._count_refused(error)
 
     def flush(self) -> None:
         """Hand over what was collected, and answer what can be."""
@@ -79,8 +80,9 @@ class Publisher:
             try:
                 self._submit(commands, slots, cost)
             except BrokerError as error:
-                for slot in slots:
+                for slot, command in zip(slots, commands, strict=True):
                     slot.answer = error
+                    self._count_refused(error, presence=isinstance(command, ChangePresence))
         self._answers.flush()
 
     async def wait_for_room(self) -> None:
@@ -92,6 +94,12 @@ class Publisher:
     def _refuse(self, slot: Slot, error: BrokerError, pm: Inbound) -> None:
         slot.answer = error
         self._wiring.refused(error, pm.channel)
+        self._count_refused(error, presence=pm.action == Action.PRESENCE)
+
+    def _count_refused(self, error: BrokerError, *, presence: bool = False) -> None:
+        self._wiring.broker.epoch.activity.publish_refused(
+            self._wiring.app, "realtime", error.status, presence=presence
+        )
 
     def _expect(self, pm: Inbound) -> Slot:
         return self._answers.expect(-1 if pm.msg_serial is None else pm.msg_serial)
@@ -111,6 +119,7 @@ class Publisher:
             for slot, command, result in zip(slots, commands, results, strict=True):
                 if isinstance(result, BrokerError):
                     slot.answer = result
+                    self._count_refused(result, presence=isinstance(command, ChangePresence))
                 elif isinstance(command, Publish):
                     count = len(command.messages)
                     metrics.published(count, result)

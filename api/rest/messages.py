@@ -77,6 +77,7 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         principal = authenticate(broker)
         query = history_query(parameters.read(HistoryParams, request.args), broker)
         page = await broker.history(principal, channel, query)
+        broker.epoch.activity.read(principal.app_id, page.messages)
         binary = wanted().format.binary
         answer = [wire.to_wire(message, binary=binary) for message in page.messages]
         return reply(answer, links=history_links("messages", query, page.next, broker.series))

@@ -58,6 +58,8 @@ def routes(broker: Broker) -> Blueprint:
             client_id=given.client_id,
             connection_id=given.connection_id,
         )
+        told = [member.presence for member in page.members]
+        broker.epoch.activity.read(principal.app_id, told, presence=True)
         answer = [member_on_wire(member) for member in page.members]
         query = {
             "limit": given.limit,
@@ -81,6 +83,8 @@ def routes(broker: Broker) -> Blueprint:
         principal = authenticate(broker)
         query = history_query(parameters.read(HistoryParams, request.args), broker)
         page = await broker.presence_history(principal, channel, query)
+        told = [item.presence for item in page.items]
+        broker.epoch.activity.read(principal.app_id, told, presence=True)
         binary = wanted().format.binary
         answer = [
             wire.presence_to_wire(item.presence, item.action, item.timestamp, binary=binary)

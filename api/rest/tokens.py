@@ -16,6 +16,7 @@ from api.connection import connection_of
 from api.formats import decode_body
 from api.operation import operation
 from api.replies import reply
+from api.request_counting import of_app
 from api.rest import batches
 from api.rest.bodies import RevocationRequest, SignedTokenRequest, TokenRequest
 from api.rest.resources import RevocationResult, error_of, plain
@@ -24,7 +25,7 @@ from api.rest.resources import TokenDetails as TokenOnWire
 from api.settings import ServerSettings
 from broker import Broker
 from broker.auth import revocation_requests, token_requests
-from broker.auth.credentials import named_key
+from broker.auth.credentials import named_key, split_key_name
 from broker.auth.revocation_requests import TargetResult
 from broker.auth.tokens import TokenDetails
 
@@ -59,6 +60,7 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
     )
     async def request_token(key_name: str) -> Response:
         named = _known_key_name(broker, key_name)
+        of_app(split_key_name(named)[0])
         wanted = token_requests.read(named, await body())
         caller = authenticate(broker) if wanted.mac is None else None
         details = await broker.issue_token(named, wanted, caller)

@@ -12,6 +12,7 @@ from broker.channels.presence import PRESENCE_ACTIONS
 from broker.events import Kind, MessagePublished
 from broker.messages.serials import render
 from broker.messages.wire import ACTION_META, message_fields, presence_to_wire
+from broker.stats.counters import payload_size
 from storage import Record
 from storage.serial import ms_of
 
@@ -31,16 +32,18 @@ class View(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Neighbours of one sort. `serial`: of the last one, as the client will come back with it."""
+    """Neighbours of one sort. `serial`: of the last one, as the client will come back with it.
+    `size`: of their payloads as they are stored, for the statistics."""
 
     presence: bool
     serial: str
     items: list[dict[str, Any]]
+    size: int
 
 
 def runs(records: Sequence[Record], series: str, view: View) -> Iterator[Run]:
     items: list[dict[str, Any]] = []
-    of_presence, size, previous = False, 0, 0
+    of_presence, size, payload, previous = False, 0, 0, 0
     for record in records:
         item = _item(record, series, view)
         if item is None:
@@ -48,13 +51,23 @@ def runs(records: Sequence[Record], series: str, view: View) -> Iterator[Run]:
         is_presence = record.stream.kind == Kind.PRESENCE
         full = size > RUN_BYTES and record.serial >> 10 != previous >> 10
         if items and (is_presence != of_presence or full):
-            yield Run(of_presence, render(previous, series), items)
-            items, size = [], 0
+            yield Run(of_presence, render(previous, series), items, payload)
+            items, size, payload = [], 0, 0
         items.append(item)
         of_presence, previous = is_presence, record.serial
         size += len(item.get("data") or "") + _ITEM_BYTES
+        payload += _payload_size(record, item)
     if items:
-        yield Run(of_presence, render(previous, series), items)
+        yield Run(of_presence, render(previous, series), items, payload)
+
+
+def _payload_size(record: Record, item: dict[str, Any]) -> int:
+    """Whatever the format makes of binary data. What a metachannel tells is only in the item."""
+    event = record.event
+    if isinstance(event, MessagePublished):
+        return payload_size(event.message)
+    member = getattr(event, "member", None)
+    return len(item["data"]) if member is None else payload_size(member)
 
 
 def _item(record: Record, series: str, view: View) -> dict[str, Any] | None:

@@ -1,4 +1,5 @@
-"""What one run of the process holds in memory: the hub, the timers, the connections.
+"""What one run of the process holds in memory: the hub, the timers, the connections, the usage of
+this minute.
 
 All of it can be lost at any moment; the next epoch begins from the log. Owns the tasks behind it.
 """
@@ -18,6 +19,8 @@ from broker.live.occupancy_feed import OccupancyFeed
 from broker.live.timers import Timers
 from broker.rules_cache import RulesCache
 from broker.settings import BrokerSettings
+from broker.stats.activity import Activity
+from broker.stats.recorder import Recorder
 from storage import Log, StorageError
 
 logger = logging.getLogger("tidelog.broker")
@@ -39,16 +42,30 @@ class Epoch:
         self._idle = IdleChannels(
             log, self.hub, self.timers, self.background, self.connections, settings.channel_idle_ms
         )
-        self.connections.on_start = self._idle.start
+        self.activity = Activity()
+        self.stats = Recorder(
+            log, self.timers, self.activity, lambda *channel: self.rules.get(*channel).persisted
+        )
+        self.connections.on_start = self._started
 
     async def start(self) -> None:
         """Take over from the last epoch. Raises Unavailable when the log takes no writes."""
         await self.connections.start()
+        await self.stats.settled()
+
+    def _started(self) -> None:
+        self._idle.start()
+        self.stats.start()
+
+    async def finish(self) -> None:
+        """Put into the log what only this process knows; the next one begins from there."""
+        await self.stats.finish()
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.timers.run)
             nursery.start_soon(self._deliver)
+            nursery.start_soon(self.stats.run)
 
     async def _deliver(self) -> None:
         try:

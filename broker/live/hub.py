@@ -38,7 +38,7 @@ class Batch:
         self.records = records
         self.first = records[0].serial
         self.last = records[-1].serial
-        self.encoded: dict[Any, bytes] = {}
+        self.encoded: dict[Any, Any] = {}
         self.publishers = {_publisher(record) for record in records}
 
 

@@ -222,6 +222,15 @@ class AppendContract(Contract):
             await post(log, "after")
             assert await texts(log) == ["before", "after"]
 
+    @pytest.mark.parametrize("reverse", [False, True])
+    async def test_a_range_of_rows_both_ways(self, path: Path, wall: Wall, reverse: bool) -> None:
+        """Its first key belongs to it, its last does not."""
+        async with self.open(path, wall) as log:
+            await log.submit_all([Post("c", "", id=text) for text in "3142"], app="app")
+            bounds = (b"app/c/2", b"app/c/4")
+            found = await log.query(lambda all_: list(all_.between("ids", *bounds, reverse)))
+            assert [key[-1:] for key, _ in found] == ([b"3", b"2"] if reverse else [b"2", b"3"])
+
     async def test_view_and_query_see_the_same(self, path: Path, wall: Wall) -> None:
         async with self.open(path, wall) as log:
             outcome = await log.submit(Post("c", "x", id="1"), app="app")

@@ -1,0 +1,41 @@
+"""Which requests an app made, for its statistics: told apart by route, and by how they ended.
+
+A request is an app's once its credentials have been checked, or, when it asks for a token, once it
+has named one of the app's keys. What comes with no credentials, or wrong ones, is nobody's.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from quart import Response, g, request
+
+from broker import Broker
+
+_TOKEN_REQUESTS = frozenset({"tokens.request_token"})
+_PUBLISHES = frozenset({"messages.publish", "batch_publish.publish"})
+_PUSH = "push"
+
+
+def of_app(app: str) -> None:
+    """The current request is this app's."""
+    g.counted_app = app
+
+
+def counting(broker: Broker) -> Callable[[Response], Awaitable[Response]]:
+    """What an application does after each request."""
+    activity = broker.epoch.activity
+
+    async def count(response: Response) -> Response:
+        app, status = g.get("counted_app"), response.status_code
+        if app is not None:
+            activity.api_request(app, _family(), status)
+            if status >= 400 and request.endpoint in _PUBLISHES:
+                activity.publish_refused(app, "rest", status)
+        return response
+
+    return count
+
+
+def _family() -> str:
+    if request.endpoint in _TOKEN_REQUESTS:
+        return "tokenRequests"
+    return "push" if (request.blueprint or "").startswith(_PUSH) else "other"
