@@ -19,10 +19,23 @@ ATTRIBUTES = {
     "ol": {"start"},
     "h3": {"id"},
 }
-ELEMENTS = {
-    *ATTRIBUTES,
-    *"title style h1 h2 nav table tr th td li p ul code i".split(),
-}
+PLAIN = (
+    "title",
+    "style",
+    "h1",
+    "h2",
+    "nav",
+    "table",
+    "tr",
+    "th",
+    "td",
+    "li",
+    "p",
+    "ul",
+    "code",
+    "i",
+)
+ELEMENTS = {*ATTRIBUTES, *PLAIN}
 EMPTY = "what is empty, or too deep to be shown"
 _WITHIN = re.compile(r"#[!-~]*|\./[!-~]*|/(?![/\\])[!-~]*|[\w.]+")
 _VOID = {"meta"}
