@@ -1,4 +1,4 @@
-"""`fields`, `flatten`, `select` and `envelope` of every resource, in every format and page by page."""
+"""`fields`, `flatten`, `select` and `envelope` of every resource, in every format, page by page."""
 
 from pathlib import Path
 from typing import Any
