@@ -13,6 +13,7 @@ from quart import Response, current_app, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from api import openapi
 from api.control import read_control
 from api.replies import SERVER_ID, error_reply
 from api.rest import (
@@ -57,6 +58,7 @@ def create_app(broker: Broker, settings: ServerSettings, *, sandbox: bool = Fals
     if sandbox:
         app.register_blueprint(apps.routes(broker, settings))
     app.register_blueprint(documentation.routes(app))
+    list(openapi.endpoints(app))  # raises for a route that does not say what it is
     app.before_request(_options)
     app.before_request(read_control)
     app.after_request(_say_who_answers)
