@@ -2,7 +2,8 @@
 
 import json
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import httpx
 import msgpack
@@ -51,3 +52,37 @@ def check_headers(reply: httpx.Response) -> None:
         assert "default-src 'none'" in policy
         assert not any(part.startswith("script") for part in policy)
         assert reply.headers["referrer-policy"] == "no-referrer"
+
+
+class Said(NamedTuple):
+    """A reply out of its format and its envelope."""
+
+    status: int
+    value: Any
+    headers: Mapping[str, str]
+
+
+def said(reply: httpx.Response) -> Said:
+    """What a reply comes to for who asked for an envelope, or for none."""
+    value = value_of(reply)
+    if not isinstance(value, dict) or "statusCode" not in value:
+        return Said(reply.status_code, value, reply.headers)
+    assert reply.status_code == 200
+    assert value.keys() <= {"statusCode", "response", "headers", "rel"}
+    headers = value.get("headers", {})
+    return Said(
+        value["statusCode"], value.get("response"), headers if isinstance(headers, dict) else {}
+    )
+
+
+def check_error(refused: Said) -> None:
+    """TI1-TI5, in any format; a batch that failed has its results too."""
+    assert refused.value.keys() - {"batchResponse"} == {"error"}
+    error = refused.value["error"]
+    assert error.keys() - {"serverId"} == {"message", "code", "statusCode", "href"}
+    assert error["message"]
+    assert error["statusCode"] == refused.status
+    assert error["href"].endswith(f"/{error['code']}")
+    assert refused.headers["x-ably-errorcode"] == str(error["code"])
+    assert refused.headers["x-ably-errormessage"]
+    assert ("batchResponse" in refused.value) == (error["code"] == 40020)
