@@ -13,7 +13,7 @@ from quart import Response, current_app, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from api import secure_transport
+from api import openapi, secure_transport
 from api.control import read_control
 from api.replies import SERVER_ID, error_reply
 from api.request_counting import counting
@@ -63,6 +63,7 @@ def create_app(broker: Broker, settings: ServerSettings, *, sandbox: bool = Fals
         app.register_blueprint(apps.routes(broker, settings))
         app.register_blueprint(stats_fixtures.routes(broker, settings))
     app.register_blueprint(documentation.routes(app))
+    list(openapi.endpoints(app))  # raises for a route that does not say what it is
     app.before_request(_options)
     app.before_request(read_control)
     app.before_request(secure_transport.checked(settings))

@@ -78,8 +78,15 @@ def encode_json(value: Any) -> bytes:
 
 
 def encode_msgpack(value: Any) -> bytes:
-    """MessagePack with the bin type for bytes; ints stay ints."""
-    return bytes(msgpack.packb(value, use_bin_type=True))
+    """MessagePack with the bin type for bytes; ints stay ints, those it has no room for as text."""
+    return bytes(msgpack.packb(value, use_bin_type=True, default=_digits))
+
+
+def _digits(value: object) -> str:
+    """JSON has numbers of any size, and where one came in an echo of it may go out."""
+    if not isinstance(value, int):
+        raise TypeError(f"{type(value).__name__} is nothing that goes out")
+    return str(value)
 
 
 def _json_depth_within(body: bytes, depth_max: int) -> bool:

@@ -4,9 +4,11 @@
 parameters, for SDKs compare them as strings (reference 0.2, rule 2).
 
 A form is read as an object of text. What a field holds that no text can, an array or an object, is
-JSON in it (`JSON_FIELDS`); a field that is given several times is an array.
+JSON in it (`JSON_FIELDS`); a field that is given several times is an array, and so is one that
+never is anything else (`ARRAY_FIELDS`).
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
@@ -23,6 +25,7 @@ FORM_FIELDS_MAX = 1_000
 JSON_FIELDS = frozenset(
     {"extras", "messages", "targets", "recipient", "push.recipient", "metadata"}
 )
+ARRAY_FIELDS = frozenset({"targets"})
 
 
 class Context(NamedTuple):
@@ -67,6 +70,7 @@ _BY_TYPE = {known.content_type: known for known in FORMATS} | {
     "application/xhtml+xml": HTML,
 }
 _JSON_BEGINS = b"{["
+_QUALITY = re.compile(r"[0-9](\.[0-9]*)?", re.ASCII)
 
 
 def reply_format(accept: str | None, parameter: str | None) -> Format:
@@ -90,10 +94,7 @@ def _preference(part: str) -> tuple[float, str]:
 
 def _quality(text: str) -> float:
     """RFC 9110 12.4.2; what is none is not wanted."""
-    try:
-        return min(float(text), 1.0)
-    except ValueError:
-        return 0.0
+    return min(float(text), 1.0) if _QUALITY.fullmatch(text) else 0.0
 
 
 def decode_body(body: bytes, content_type: str | None, settings: ServerSettings) -> Any:
@@ -125,10 +126,14 @@ def _decode_form(body: bytes, settings: ServerSettings) -> dict[str, Any]:
     return {name: _form_value(name, values, settings) for name, values in given.items()}
 
 
-def _form_value(name: str, values: list[str], settings: ServerSettings) -> Any:
-    if len(values) > 1:
+def _form_value(name: str, texts: list[str], settings: ServerSettings) -> Any:
+    values = [_field_value(name, text, settings) for text in texts]
+    if len(values) > 1 or (name in ARRAY_FIELDS and not isinstance(values[0], list)):
         return values
-    text = values[0]
+    return values[0]
+
+
+def _field_value(name: str, text: str, settings: ServerSettings) -> Any:
     if name in JSON_FIELDS and text.lstrip()[:1] in ("{", "["):
         return codec.decode_json(text.encode(), settings.json_depth_max)
     return text

@@ -22,7 +22,8 @@ SECURITY = {
     "X-Content-Type-Options": "nosniff",
 }
 DEPTH_MAX = 100  # what an envelope and a resource add to a body's own depth is less
-_OWN = re.compile(r"/(?![/\\])")  # browsers read "//" and "/\\" as another host
+# Browsers read "//" and "/\\" as another host, and so "/", a tab or a line end, "/".
+_OWN = re.compile(r"/(?![/\\])[!-~]*")
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; }
 h1, h2, h3 { overflow-wrap: anywhere; } h1 { font-size: 1.3em; } nav a { margin-right: 1em; }
@@ -81,7 +82,7 @@ class _Shown:
         return escape(value) if isinstance(value, str) else f"<code>{_plain(value)}</code>"
 
     def _row(self, name: str, value: Any, depth: int) -> str:
-        is_link = name == "href" and isinstance(value, str) and _OWN.match(value)
+        is_link = name == "href" and isinstance(value, str) and _OWN.fullmatch(value)
         shown = _anchor(self._leading.url(value), value) if is_link else self.of(value, depth - 1)
         return f"<tr><th>{escape(name)}</th><td>{shown}</td></tr>"
 

@@ -23,7 +23,7 @@ from api.version import tidelog_version
 JSON_TYPES = tuple(known.content_type for known in FORMATS if known not in (JSONP, HTML))
 TEXT_TYPES = (JSONP.content_type, HTML.content_type)
 BODY_TYPES = (*JSON_TYPES, FORM)
-NO_BODY = frozenset({204, 405})
+NO_BODY = 204
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _REFERENCE = "#/components/schemas/{name}"
 _DESCRIPTION = """\
@@ -54,7 +54,7 @@ _VERSION = {
 
 
 _RESHAPED = {
-    "type": ["object", "array"],
+    "anyOf": [{"type": "object"}, {"type": "array"}],
     "description": "what fields, flatten or select left of an answer: some of it, or flat",
 }
 
@@ -135,10 +135,14 @@ def _types(found: Sequence[Endpoint]) -> list[Any]:
     wanted = [
         kind
         for endpoint in found
-        for described in (endpoint.operation.body, endpoint.operation.answer)
+        for described in _described_types(endpoint.operation)
         for kind in alternatives(described)
     ]
     return list({repr(kind): kind for kind in wanted}.values())
+
+
+def _described_types(operation: Operation) -> Iterator[Any]:
+    yield from (operation.body, operation.answer, *(kind for _, kind in operation.others))
 
 
 def alternatives(described: Any) -> tuple[Any, ...]:
@@ -191,15 +195,19 @@ class _Described:
         return {
             **enveloped,
             str(status): self._response(status),
+            **{
+                str(other): {"description": "Not so", "content": self._content(kind)}
+                for other, kind in self._operation.others
+            },
             "default": {"description": "Why not", "content": self._content(Failure)},
         }
 
     def _response(self, status: int) -> dict[str, Any]:
-        if status in NO_BODY:
+        if status == NO_BODY:
             return {"description": self._operation.summary}
         response: dict[str, Any] = {
             "description": self._operation.summary,
-            "content": self._content(self._answers(status)),
+            "content": self._content(self._answers(status), self._operation.text_type),
         }
         if self._operation.is_paged:
             link = {"description": "first, current, next", "schema": {"type": "string"}}
@@ -208,13 +216,13 @@ class _Described:
 
     def _answers(self, status: int) -> Any:
         plain = alternatives(self._operation.answer) or (Failure,)
-        if plain == (str,) or status != 200:
+        if self._operation.text_type or status != 200:
             return plain
         return (*plain, Envelope, _RESHAPED)
 
-    def _content(self, kinds: Any) -> dict[str, Any]:
-        if kinds == (str,):
-            return {"text/plain": {"schema": {"type": "string"}}}
+    def _content(self, kinds: Any, text_type: str | None = None) -> dict[str, Any]:
+        if text_type:
+            return {text_type: {"schema": {"type": "string"}}}
         typed = {kind: {"schema": self._any_of(kinds)} for kind in JSON_TYPES}
         return {**typed, **{kind: {"schema": {"type": "string"}} for kind in TEXT_TYPES}}
 

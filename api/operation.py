@@ -15,8 +15,10 @@ _ATTRIBUTE = "operation"
 
 class Operation(NamedTuple):
     """`params`: of the query; `body`: the type of one, if it takes one, and of what other media
-    types raw bodies are; `answer`: the type of the reply, None for none; `is_paged`: the reply has
-    Link headers; `is_public`: it needs no credentials."""
+    types raw bodies are; `answer`: the type of the reply, or types, None for none; `text_type`: the
+    media type of a reply that is plain text whatever is asked for; `others`: statuses besides that
+    are no refusals, and the types of theirs; `is_paged`: the reply has Link headers; `is_public`:
+    it needs no credentials."""
 
     id: str
     summary: str
@@ -26,6 +28,8 @@ class Operation(NamedTuple):
     raw_bodies: tuple[str, ...] = ()
     answer: Any = None
     status: int = 200
+    text_type: str | None = None
+    others: tuple[tuple[int, Any], ...] = ()
     is_paged: bool = False
     is_public: bool = False
 

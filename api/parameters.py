@@ -88,5 +88,5 @@ def _is_number(text: str) -> bool:
 
 def _reason(told: str) -> str:
     """msgspec's words for it, the parameter first."""
-    what, _, where = told.partition(" - at `$.")
-    return f"{where.rstrip('`') or 'a parameter'}: {what.replace('`', '')}"
+    what, _, where = told.rpartition(" - at `$.")
+    return f"{where.rstrip('`')}: {what.replace('`', '')}"

@@ -23,12 +23,14 @@ _OF_FORMAT = {"html": SECURITY, "jsonp": {"X-Content-Type-Options": "nosniff"}}
 def reply(
     value: Any, status: int = 200, *, links: Links | None = None, headers: Headers | None = None
 ) -> Response:
-    """`links`: between the pages of a resource; as headers, and in an envelope."""
+    """`links`: between the pages of a resource; as headers, and in an envelope. What a failure has
+    to say is not shaped, or it might not say it."""
     asked = wanted()
     repeated = {
         relation: with_query(url, _given(_REPEATED)) for relation, url in (links or {}).items()
     }
-    return _response(asked, asked.shaped(value), status, repeated, headers or [])
+    shown = asked.shaped(value) if status < 400 else value
+    return _response(asked, shown, status, repeated, headers or [])
 
 
 def error_reply(error: BrokerError, headers: Headers | None = None) -> Response:

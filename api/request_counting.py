@@ -22,9 +22,9 @@ def of_app(app: str) -> None:
 
 def counting(broker: Broker) -> Callable[[Response], Awaitable[Response]]:
     """What an application does after each request."""
-    activity = broker.epoch.activity
 
     async def count(response: Response) -> Response:
+        activity = broker.epoch.activity
         app, status = g.get("counted_app"), response.status_code
         if app is not None:
             activity.api_request(app, _family(), status)

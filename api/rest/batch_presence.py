@@ -13,7 +13,7 @@ from api.replies import reply
 from api.rest import batches
 from api.rest.channel_segment import named_channel
 from api.rest.presence import may_see_members, member_on_wire
-from api.rest.resources import BatchPresence, error_of, plain
+from api.rest.resources import BatchPresence, ChannelMembers, error_of, plain
 from broker import Broker
 from broker.auth.credentials import Principal
 from broker.errors import BadRequest, BrokerError
@@ -38,7 +38,7 @@ def routes(broker: Broker) -> Blueprint:
         "Who is present on many channels",
         "Status",
         params=BatchPresenceParams,
-        answer=BatchPresence,
+        answer=(BatchPresence, list[ChannelMembers]),
     )
     async def members() -> Response:
         principal = authenticate(broker)
@@ -58,12 +58,12 @@ def routes(broker: Broker) -> Blueprint:
 
 def _names(given: BatchPresenceParams) -> list[str]:
     """Raises BadRequest: 40000 none, 90010 too many."""
-    listed = given.channels or given.channel
-    if not listed:
-        raise BadRequest("channels must name at least one channel")
+    listed = given.channels or given.channel or ""
     names = list(dict.fromkeys(name for name in listed.split(given.separator) if name))
-    if not 1 <= len(names) <= CHANNELS_MAX:
-        raise BadRequest(f"channels must name 1 to {CHANNELS_MAX} channels", TOO_MANY_CHANNELS)
+    if not names:
+        raise BadRequest("channels must name at least one channel")
+    if len(names) > CHANNELS_MAX:
+        raise BadRequest(f"more than {CHANNELS_MAX} channels in one batch", TOO_MANY_CHANNELS)
     return names
 
 

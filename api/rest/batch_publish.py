@@ -48,7 +48,7 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         "Publish messages to many channels",
         "Publishing",
         body=BatchSpec | list[BatchSpec],
-        answer=list[BatchResult],
+        answer=(list[BatchResult], list[ChannelResult]),
         status=201,
     )
     async def publish() -> Response:

@@ -21,7 +21,10 @@ NAMES_SINCE = 3
 
 
 class ChannelsParams(Params, frozen=True, kw_only=True):
-    limit: Annotated[Count, Meta(description="channels of a page")] = LIMIT_DEFAULT
+    limit: Annotated[
+        Count,
+        Meta(description="channels of a page; 1000 unless the operator says otherwise is the most"),
+    ] = LIMIT_DEFAULT
     prefix: Annotated[str, Meta(description="only channels whose names begin with it")] = ""
     by: Annotated[
         Literal["id", "value"] | None,

@@ -17,9 +17,20 @@ DISCONNECTED = 80003
 def routes() -> Blueprint:
     blueprint = Blueprint("comet", __name__)
 
-    @blueprint.route("/comet/<path:rest>", methods=["GET", "POST"])
+    @blueprint.get("/comet/<path:rest>")
     @operation("refuseComet", "There is no comet here", "Service", status=404, is_public=True)
     async def refuse(rest: str) -> Response:
-        raise NotFound("realtime connections are WebSockets here, not comet", DISCONNECTED)
+        raise _refusal()
+
+    @blueprint.post("/comet/<path:rest>")
+    @operation(
+        "refuseCometRequest", "There is no comet here", "Service", status=404, is_public=True
+    )
+    async def refuse_post(rest: str) -> Response:
+        raise _refusal()
 
     return blueprint
+
+
+def _refusal() -> NotFound:
+    return NotFound("realtime connections are WebSockets here, not comet", DISCONNECTED)

@@ -32,7 +32,14 @@ def routes(app: QuartTrio) -> Blueprint:
         return reply(document())
 
     @blueprint.get("/docs")
-    @operation("getDocs", "This API as a page", "Service", answer=str, is_public=True)
+    @operation(
+        "getDocs",
+        "This API as a page",
+        "Service",
+        answer=str,
+        text_type="text/html",
+        is_public=True,
+    )
     async def docs() -> Response:
         return Response(rendered(), content_type="text/html", headers=SECURITY)
 

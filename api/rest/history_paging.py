@@ -24,7 +24,10 @@ UNKNOWN_POINT = 90008
 class HistoryParams(Params, frozen=True, kw_only=True):
     start: Time = None
     end: Annotated[Time, Meta(description="the moment of the request, when absent")] = "now"
-    limit: Annotated[Count, Meta(description="items of a page")] = LIMIT_DEFAULT
+    limit: Annotated[
+        Count,
+        Meta(description="items of a page; 1000 unless the operator says otherwise is the most"),
+    ] = LIMIT_DEFAULT
     direction: Literal["backwards", "forwards"] = "backwards"
     from_serial: Annotated[
         str | None, Meta(description="an attach point: nothing behind it (RTL10b)")

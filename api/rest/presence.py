@@ -27,7 +27,10 @@ from broker.messages.history import LIMIT_DEFAULT
 
 
 class MembersParams(Params, frozen=True, kw_only=True):
-    limit: Annotated[Count, Meta(description="members of a page")] = LIMIT_DEFAULT
+    limit: Annotated[
+        Count,
+        Meta(description="members of a page; 1000 unless the operator says otherwise is the most"),
+    ] = LIMIT_DEFAULT
     client_id: Annotated[str | None, Meta(description="only this client's")] = None
     connection_id: Annotated[str | None, Meta(description="only this connection's")] = None
     cursor: Annotated[str, Meta(description="as links have it")] = ""

@@ -32,6 +32,13 @@ class Error(Resource, frozen=True, kw_only=True):
 
 class Failure(Resource, frozen=True, kw_only=True):
     error: Error
+    batch_response: (
+        Annotated[
+            list[dict[str, Any]],
+            Meta(description="of a batch without counts: each result, some with an error"),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class Version(Resource, frozen=True, kw_only=True):

@@ -43,6 +43,7 @@ def routes(broker: Broker) -> Blueprint:
         "Whether publishes are accepted: 503 once writing has stopped",
         "Service",
         answer=Health,
+        others=((503, Health),),
         is_public=True,
     )
     async def ready() -> Response:
@@ -53,7 +54,12 @@ def routes(broker: Broker) -> Blueprint:
 
     @blueprint.get("/is-the-internet-up.txt")
     @operation(
-        "getConnectivity", "Whether requests get this far", "Service", answer=str, is_public=True
+        "getConnectivity",
+        "Whether requests get this far",
+        "Service",
+        answer=str,
+        text_type="text/plain",
+        is_public=True,
     )
     async def internet_up() -> Response:
         """What SDKs ask before they blame the server (reference 3.14)."""

@@ -32,14 +32,20 @@ Bound = (
 )
 
 
+Nested = (
+    Annotated[dict[str, Any], Meta(description="some of the entries, nested; before version 2")]
+    | UnsetType
+)
+
+
 class StatsParams(Params, frozen=True, kw_only=True):
     start: Bound = None
-    end: Bound = "now"
+    end: Annotated[Bound, Meta(description="to the end of that interval")] = "now"
     limit: Annotated[Count, Meta(description="intervals of a page")] = LIMIT_DEFAULT
     direction: Literal["backwards", "forwards"] = "backwards"
-    unit: UnitName | None = None
+    unit: Annotated[UnitName | None, Meta(description="minute when absent")] = None
     by: Annotated[UnitName | None, Meta(description="what unit was called before")] = None
-    cursor: Annotated[int | None, Meta(ge=0, description="as links have it")] = None
+    cursor: Annotated[int, Meta(ge=0, description="as links have it")] | None = None
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -47,12 +53,23 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     interval_id: Annotated[str, Meta(description="when it began, as far as its unit says")]
     unit: UnitName
-    entries: Annotated[dict[str, int | float], Meta(description="what is not zero, by its whole name")]
+    entries: Annotated[
+        dict[str, int | float], Meta(description="what is not zero, by its whole name")
+    ]
     schema: Annotated[str, Meta(description="of the entries")]
     app_id: str
     in_progress: (
         Annotated[str, Meta(description="the last minute in it, while it lasts")] | UnsetType
     ) = UNSET
+    # As the first API told it, to who says no version or one before 2 (api.rest.nested_stats).
+    all: Nested = UNSET
+    inbound: Nested = UNSET
+    outbound: Nested = UNSET
+    persisted: Nested = UNSET
+    connections: Nested = UNSET
+    channels: Nested = UNSET
+    api_requests: Nested = UNSET
+    token_requests: Nested = UNSET
 
 
 def routes(broker: Broker) -> Blueprint:

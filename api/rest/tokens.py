@@ -73,7 +73,7 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         "Refuse tokens of a key before they expire",
         "Authentication",
         body=RevocationRequest,
-        answer=RevocationResult,
+        answer=(RevocationResult, list[TargetOnWire]),
         status=201,
     )
     async def revoke_tokens(key_name: str) -> Response:

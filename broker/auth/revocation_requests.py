@@ -20,6 +20,7 @@ NEEDS_KEY = 40162
 
 TARGETS_MAX = 100
 _DIGITS_MAX = 15
+_OF_FORM = {"true": True, "false": False}
 
 Submit = Callable[..., Awaitable[Outcome]]
 
@@ -51,6 +52,7 @@ def read(body: object) -> RevocationRequest:
     if not 1 <= len(targets) <= TARGETS_MAX:
         raise BadRequest(f"targets must name 1 to {TARGETS_MAX} targets")
     margin = body.get("allowReauthMargin")
+    margin = _OF_FORM.get(margin, margin) if isinstance(margin, str) else margin
     if not isinstance(margin, bool | None):
         raise BadRequest("allowReauthMargin must be true or false")
     return RevocationRequest(

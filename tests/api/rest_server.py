@@ -137,12 +137,19 @@ class RestServer:
         return found
 
 
+def _begun_minute() -> Clock:
+    """A clock that begins with a minute: usage is recorded at the end of each, and tests that look
+    at what was appended want to see what they did."""
+    late_ms = wall_clock() % 60_000
+    return lambda: wall_clock() - late_ms
+
+
 @asynccontextmanager
 async def rest_server(
     path: Path,
     *,
     settings: broker.BrokerSettings | None = None,
-    clock: Clock = wall_clock,
+    clock: Clock | None = None,
     ssl_context: ssl.SSLContext | None = None,
     verify: ssl.SSLContext = _UNUSED,
     sandbox: bool = False,
@@ -150,7 +157,7 @@ async def rest_server(
 ) -> AsyncIterator[RestServer]:
     server_settings = ServerSettings(port=0, **limits)
     async with (
-        broker.open(path, settings=settings, clock=clock) as opened,
+        broker.open(path, settings=settings, clock=clock or _begun_minute()) as opened,
         trio.open_nursery() as nursery,
         AsyncExitStack() as stack,
     ):

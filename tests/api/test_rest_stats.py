@@ -9,7 +9,6 @@ from urllib.parse import parse_qsl
 import httpx
 import pytest
 
-from broker.clock import wall_clock
 from tests.api.rest_server import (
     JSON,
     TYPES,
@@ -69,9 +68,12 @@ async def inject(server: RestServer, fixtures: Any, kind: str = JSON) -> httpx.R
     return await server.client.post("/stats", content=encode(fixtures, kind), headers=headers)
 
 
-async def ask(server: RestServer, query: str = "", kind: str = JSON, **params: Any) -> Any:
+async def ask(
+    server: RestServer, query: str = "", kind: str = JSON, version: str = "2", **params: Any
+) -> Any:
     path = f"/stats?{query}" if query else "/stats"
-    reply = await server.client.get(path, params=params or None, headers={"Accept": kind})
+    headers = {"Accept": kind, "X-Ably-Version": version}
+    reply = await server.client.get(path, params=params or None, headers=headers)
     assert reply.status_code == 200, reply.text
     return reply
 
@@ -107,6 +109,42 @@ async def test_the_whole_answer(three: RestServer, kind: str) -> None:
             "appId": three.app,
         }
     ]
+
+
+@pytest.mark.parametrize("version", ["", "1.2", "1", "x"])
+async def test_who_says_no_version_is_told_nested_families_too(
+    three: RestServer, version: str
+) -> None:
+    """As the seed's examples of `fields`, `flatten` and `select` expect them."""
+    minute = "2023-02-03:15:05"
+    where = {"start": minute, "end": minute, "version": version}
+    (found,) = decode(await ask(three, **where))
+    assert found["channels"] == {"peak": 50, "opened": 30}
+    assert found["inbound"]["realtime"]["messages"] == {"count": 70, "data": 7000}
+    assert found["all"]["all"] == {"count": 110, "data": 11000}
+    assert found["tokenRequests"] == {"succeeded": 60, "failed": 20}
+    assert found["entries"]["channels.peak"] == 50
+    shaped = {"fields": "channels.peak,intervalId"}
+    assert decode(await ask(three, **where, **shaped)) == [
+        {"channels": {"peak": 50}, "intervalId": minute}
+    ]
+    assert decode(await ask(three, **where, **shaped, flatten="true")) == {
+        "0.channels.peak": 50,
+        "0.intervalId": minute,
+    }
+    assert decode(await ask(three, **where, select="*.channels.*")) == {
+        "0.channels.peak": 50,
+        "0.channels.opened": 30,
+    }
+
+
+async def test_flat_entries_are_found_by_their_dots(three: RestServer) -> None:
+    minute = "2023-02-03:15:05"
+    where = {"start": minute, "end": minute, "select": "*.entries.channels.*"}
+    assert decode(await ask(three, **where)) == {
+        "0.entries.channels.peak": 50,
+        "0.entries.channels.opened": 30,
+    }
 
 
 @pytest.mark.parametrize(
@@ -220,12 +258,12 @@ async def test_a_hundred_and_twenty_minutes(sandbox: RestServer, kind: str) -> N
 
 
 async def test_links_hold_every_effective_parameter(three: RestServer) -> None:
-    before = wall_clock()
+    before = three.broker.clock()
     reply = await ask(three, limit=2, by="minute")
     for relation, query in links(reply, "stats").items():
         found = dict(parse_qsl(query))
         assert ("cursor" in found) == (relation == "next")
-        assert before <= int(found["end"]) <= wall_clock() + 1_000
+        assert before <= int(found["end"]) <= three.broker.clock() + 1_000
         names = ("start", "limit", "direction", "unit")
         assert [found[name] for name in names] == ["0", "2", "backwards", "minute"]
 

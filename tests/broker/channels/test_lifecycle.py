@@ -11,7 +11,7 @@ from broker import Broker, BrokerSettings
 from broker.channels import lifecycle
 from broker.channels.occupancy import Attach
 from broker.events import ChannelClosed, ChannelCreated, ChannelOpened, Kind
-from storage import Cut, Stream
+from storage import Cut, Stream, View
 from tests.broker.acting import ENTER, LEAVE, Acting, Time, writer_held
 from tests.broker.conftest import FakeClock
 
@@ -149,3 +149,103 @@ async def test_apps_have_their_own(acting: Acting) -> None:
     await other.broker.apps.delete(other.app)
     with acting.broker.rows() as rows:
         assert set(lifecycle.active(rows)) == {(acting.app, "c")}
+
+
+LONG = "l" * 440
+NAMES = ["b", "a", "a:2", "a:1", "é", "\U0001f600", *(LONG + end for end in ("", "x", "y", "xy"))]
+
+
+async def opened_channels(acting: Acting, names: list[str]) -> None:
+    for name in names:
+        await acting.attach(name)
+
+
+def walked(acting: Acting, prefix: str = "", limit: int = 3) -> list[str]:
+    """Every page, one after the other."""
+    found: list[str] = []
+    after: bytes | None = b""
+    with acting.broker.rows() as rows:
+        while after is not None:
+            page = lifecycle.active_page(rows, acting.app, prefix, after, limit)
+            assert len(page.names) == limit or page.next is None
+            found += page.names
+            after = page.next
+    return found
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, len(NAMES), 100])
+async def test_pages_are_in_the_order_of_names(acting: Acting, limit: int) -> None:
+    await opened_channels(acting, NAMES)
+    other = Acting(acting.broker, (await acting.broker.apps.create()).id)
+    await opened_channels(other, ["a", "theirs"])
+    found = walked(acting, limit=limit)
+    short = [name for name in found if len(name) <= len(LONG)]
+    assert short == sorted(short, key=str.encode)
+    assert sorted(found) == sorted(NAMES)
+    assert walked(other, limit=limit) == ["a", "theirs"]
+
+
+@pytest.mark.parametrize("prefix", ["a", "a:", "a:1", "é", "l", LONG, LONG + "x", LONG + "z", "x"])
+async def test_pages_of_a_prefix(acting: Acting, prefix: str) -> None:
+    await opened_channels(acting, NAMES)
+    expected = [name for name in NAMES if name.startswith(prefix)]
+    for limit in (1, 100):
+        assert sorted(walked(acting, prefix, limit)) == sorted(expected)
+
+
+async def test_a_full_last_page_has_none_behind_it(acting: Acting) -> None:
+    await opened_channels(acting, ["a", "b", "c:1", "d"])
+    with acting.broker.rows() as rows:
+        assert lifecycle.active_page(rows, acting.app, "", b"", 4).next is None
+        assert lifecycle.active_page(rows, acting.app, "", b"", 3).next == b"c:1"
+        assert lifecycle.active_page(rows, acting.app, "c", b"", 1).next is None
+        nothing = lifecycle.active_page(rows, acting.app, "e", b"", 1)
+    assert nothing == lifecycle.ChannelsPage((), None)
+
+
+async def test_closing_leaves_no_row(acting: Acting, time: Time) -> None:
+    for name in NAMES:
+        await acting.broker.channel(name).publish()
+    await acting.settled()
+    for _ in range(2):
+        await time.passes(IDLE_MS, acting)
+    assert walked(acting) == []
+    with acting.broker.rows() as rows:
+        assert list(rows.scan(lifecycle.TABLE)) == []
+
+
+async def test_a_rebuild_gives_the_same_rows(acting: Acting, time: Time) -> None:
+    for name in NAMES:
+        await acting.broker.channel(name).publish()
+    await acting.settled()
+    for _ in range(2):
+        await time.passes(IDLE_MS, acting)
+    await opened_channels(acting, NAMES[::2])
+    before = rows_of(acting)
+    assert len(before) == 2 * len(NAMES[::2])
+    await acting.broker.rebuild()
+    assert rows_of(acting) == before
+
+
+def rows_of(acting: Acting) -> list[tuple[bytes, bytes]]:
+    with acting.broker.rows() as rows:
+        return list(rows.scan(lifecycle.TABLE))
+
+
+async def test_a_page_is_a_seek(acting: Acting) -> None:
+    """It costs its own rows and one more, wherever it lies and however many others there are."""
+    await opened_channels(acting, [f"{group}:{n:03}" for group in "abc" for n in range(40)])
+    log = acting.broker.log
+
+    def steps(prefix: str, after: bytes, limit: int) -> int:
+        with log.engine.read() as reader:
+            rows = View(reader, log.domain.projections)
+            page = lifecycle.active_page(rows, acting.app, prefix, after, limit)
+            assert len(page.names) == limit
+            return reader.steps
+
+    for prefix, after in (("", b""), ("a", b""), ("b", b""), ("b:0", b"b:010"), ("", b"c:000")):
+        for limit in (1, 10):
+            assert steps(prefix, after, limit) == limit + 1, (prefix, after)
+    assert steps("c:039", b"", 1) <= 2
+    assert steps("none", b"", 0) <= 1

@@ -1,0 +1,73 @@
+"""Something to read on every resource, and where it is."""
+
+from typing import Any
+from urllib.parse import urljoin
+
+import httpx
+
+from broker.channels.presence import PresenceAction
+from broker.stats.intervals import MINUTE_MS, parse_id
+from tests.api.members import change
+from tests.api.rest_server import MSGPACK, RestServer, encode, messages_path
+
+BINARY = b"\x00\xff\xfe"
+MESSAGES: list[dict[str, Any]] = [
+    {"name": "text", "data": "<b>&amp;\u2028"},
+    {"name": "binary", "data": BINARY, "encoding": "cipher+aes"},
+    {"name": "json", "data": '{"a":[1]}', "encoding": "json"},
+    {"data": "", "extras": {"headers": {"a.b": 1, "n": 1.5, "t": True}, "ref": {"deep": [{}]}}},
+    {"clientId": "ann", "id": "chosen"},
+]
+STATS = "/stats?start=2023-02-03:15:03&end=2023-02-03:15:05"
+# By operation and what else it is about; every GET of one that can be answered with 200.
+RESOURCES = {
+    "getTime": "/time",
+    "getHealth": "/health",
+    "getReadiness": "/ready",
+    "getOpenApi": "/openapi.json",
+    "getMetadataOfAllChannels": "/channels?limit=1",
+    "getMetadataOfAllChannels by value": "/channels?limit=1&by=value",
+    "getMetadataOfChannel": "/channels/c",
+    "getMessagesByChannel": "/channels/c/messages?limit=2",
+    "getPresenceOfChannel": "/channels/c/presence?limit=1",
+    "getPresenceHistoryOfChannel": "/channels/c/presence/history?limit=2&direction=forwards",
+    "getStats": f"{STATS}&limit=1",
+    "getStats flat": f"{STATS}&limit=1&v=3",
+    "getPresenceOfChannels": "/presence?channels=c,d",
+    "getPresenceOfChannels counted": "/presence?channels=c,d&v=3",
+}
+PAGED = {name: path for name, path in RESOURCES.items() if "limit=" in path}
+
+
+async def fill(server: RestServer) -> None:
+    """Channels "c" and "d": messages of every kind, members that came, changed and left. And usage,
+    of a time that is over."""
+    began_ms = parse_id("2023-02-03:15:03")[0]
+    minutes = [(began_ms + n * MINUTE_MS, {"channels.peak": n + 1}) for n in range(3)]
+    await server.broker.add_stats(server.app, minutes)
+    for message in MESSAGES:
+        reply = await server.client.post(
+            messages_path("c"),
+            content=encode(message, MSGPACK),
+            headers={"Content-Type": MSGPACK},
+        )
+        assert reply.status_code == 201, reply.text
+    for client in ("ann", "bob", "cat"):
+        fields = {"data": BINARY, "extras": {"headers": {"of": client}}}
+        await change(server, PresenceAction.ENTER, client, **fields)
+    await change(server, PresenceAction.UPDATE, "ann", data="<i>")
+    await change(server, PresenceAction.LEAVE, "cat")
+    await change(server, PresenceAction.ENTER, "dan", channel="d")
+
+
+async def get(
+    server: RestServer, path: str, params: dict[str, str] | None = None
+) -> httpx.Response:
+    """With more parameters than the path has."""
+    url = str(httpx.URL(path).copy_merge_params(params or {}))
+    return await server.client.get(url)
+
+
+def target(reply: httpx.Response, url: str) -> str:
+    """Where a relative URL of a reply leads."""
+    return urljoin(str(reply.request.url), url)
