@@ -6,6 +6,7 @@ encoded apart where it does not want their echo.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from api.realtime.outbox import Outbox
 from api.realtime.protocol import Action, encode
@@ -13,6 +14,7 @@ from broker.channels.channel_name import ChannelName
 from broker.channels.modes import Mode
 from broker.live.delivery import View, runs
 from broker.live.follower import Follower
+from broker.live.given import AS_IT_SAYS, Plan
 from broker.live.hub import Batch
 
 
@@ -46,6 +48,7 @@ class Attachment(Follower):
         self._lagging = lagging
         self._binary = binary
         self._silent_for = silent_for
+        self.known.sees_all = silent_for is None
 
     def grant(self, modes: Mode, params: dict[str, str]) -> None:
         """What it may do and sees from now on."""
@@ -62,12 +65,16 @@ class Attachment(Follower):
     def emit(self, batch: Batch) -> None:
         if self.is_closed:
             return
+        plan = AS_IT_SAYS
+        if batch.changes:
+            plan = self.known.plan(batch, partial(self.state_of, batch))
         if self._silent_for is not None and self._silent_for in batch.publishers:
-            data = self._encode(batch, self._view._replace(without=self._silent_for))
+            data = self._encode(batch, self._view._replace(without=self._silent_for), plan)
         else:
-            shared = batch.encoded.get(self._variant)
+            variant = self._variant if plan is AS_IT_SAYS else (*self._variant, plan)
+            shared = batch.encoded.get(variant)
             if shared is None:
-                shared = batch.encoded[self._variant] = self._encode(batch, self._view)
+                shared = batch.encoded[variant] = self._encode(batch, self._view, plan)
             data = shared
         if data:
             self._outbox.deliver(data, self, batch.first)
@@ -75,9 +82,9 @@ class Attachment(Follower):
     def lagging(self) -> None:
         self._lagging(self)
 
-    def _encode(self, batch: Batch, view: View) -> bytes:
+    def _encode(self, batch: Batch, view: View, plan: Plan) -> bytes:
         frames = []
-        for run in runs(batch.records, self._series, view):
+        for run in runs(batch, self._series, view, plan):
             message = {
                 "action": Action.PRESENCE if run.presence else Action.MESSAGE,
                 "channel": self.name,

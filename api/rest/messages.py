@@ -1,6 +1,6 @@
 """`/channels/{channel}/messages`: publish (RSL1) and history (RSL2); reference 1.7."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, field
@@ -20,6 +20,7 @@ from api.rest.resources import Message as MessageOnWire
 from api.rest.resources import PublishResult, plain
 from api.settings import ServerSettings
 from broker import Broker, Message
+from broker.auth.credentials import Principal
 from broker.errors import BadRequest
 from broker.messages import wire
 
@@ -54,7 +55,10 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         principal.require("publish", channel)
         body = await request.data
         if given.enveloped:
-            messages = wire.read_messages(decode_body(body, request.content_type, settings))
+            decoded = decode_body(body, request.content_type, settings)
+            if wire.is_change(decoded):
+                return await _changed(broker, principal, channel, decoded)
+            messages = wire.read_messages(decoded)
         else:
             messages = (unenveloped.message(body, given, settings),)
         published = await broker.publish(principal, channel, _with_flags(messages, given))
@@ -82,6 +86,15 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         return reply(answer, links=history_links("messages", query, page.next, broker.series))
 
     return blueprint
+
+
+async def _changed(
+    broker: Broker, principal: Principal, channel: str, body: dict[str, Any]
+) -> Response:
+    """A message with an action and a serial is a change, here too (reference 1.7.1)."""
+    version = await broker.editor.change(principal, channel, wire.read_change(body))
+    result = PublishResult(channel=channel, message_id=body["serial"], serials=[version])
+    return reply(plain(result), 201)
 
 
 def _with_flags(messages: tuple[Message, ...], given: PublishParams) -> tuple[Message, ...]:

@@ -35,8 +35,13 @@ class Failure(Resource, frozen=True, kw_only=True):
 
 
 class Version(Resource, frozen=True, kw_only=True):
+    """Which version of a message it is, and who made it (TM2s)."""
+
     serial: str
     timestamp: Ms
+    client_id: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
 
 
 class Message(Resource, frozen=True, kw_only=True):
@@ -55,7 +60,7 @@ class Message(Resource, frozen=True, kw_only=True):
     extras: dict[str, Any] | UnsetType = UNSET
     timestamp: Ms
     serial: Annotated[str, Meta(description="its place on the channel; sorts as text")]
-    action: Annotated[int, Meta(ge=0, le=5, description="0: it was created")]
+    action: Annotated[int, Meta(ge=0, le=5, description="0 created, 1 updated, 2 deleted")]
     version: Version
 
 
@@ -116,6 +121,11 @@ class PublishResult(Resource, frozen=True, kw_only=True):
         list[str | None],
         Meta(description="one for each message; null for one that only an unequal repeat had"),
     ]
+
+
+class ChangeResult(Resource, frozen=True, kw_only=True):
+    channel: str
+    version_serial: Annotated[str, Meta(description="of the new version")]
 
 
 class ChannelResult(Resource, frozen=True, kw_only=True):

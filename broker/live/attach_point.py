@@ -24,7 +24,8 @@ UNITS_MS = {"s": 1_000, "m": 60_000}
 REWIND_MESSAGES_MAX = 100
 _REWIND = re.compile(r"(\d{1,9})([sm]?)", re.ASCII)
 _DURABLE = (Kind.MESSAGES, Kind.CONNECTIONS, Kind.LIFECYCLE)
-MESSAGE_KINDS = (*_DURABLE, Kind.EPHEMERAL)
+# What is told of messages besides: who resumes has missed it, who rewinds sees it in them.
+MESSAGE_KINDS = (*_DURABLE, Kind.EPHEMERAL, Kind.VERSIONS)
 
 
 class Rewind(NamedTuple):
@@ -70,7 +71,7 @@ def followed(app: str, name: ChannelName, modes: Mode) -> tuple[ChannelKey, tupl
         return meta.followed(app, name)
     seen: tuple[Kind, ...] = ()
     if Mode.SUBSCRIBE in modes:
-        seen += (Kind.MESSAGES, Kind.EPHEMERAL)
+        seen += (Kind.MESSAGES, Kind.VERSIONS, Kind.EPHEMERAL)
     if Mode.PRESENCE_SUBSCRIBE in modes:
         seen += (Kind.PRESENCE,)
     return ChannelKey(app, name.name), seen

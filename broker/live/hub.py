@@ -14,6 +14,9 @@ from typing import Any, NamedTuple, Protocol
 
 import trio
 
+from broker.events import MessageAppended, MessagePublished, MessageUpdated
+from broker.interactions.showing import MessageShown
+from broker.interactions.state import State
 from storage import Log, Record
 
 TURN_DELIVERIES = 200
@@ -26,13 +29,22 @@ class ChannelKey(NamedTuple):
     channel: str
 
 
+class Changes(NamedTuple):
+    """What a batch says of a message that was published before: the serial of the `last` version in
+    it; whether what it says first `is_fragment`."""
+
+    last: int
+    is_fragment: bool
+
+
 class Batch:
     """Records of one channel, in order: those of one commit, or of a page that was read again.
 
     `encoded`: what a protocol made of them, by variant, so that each is made once for everybody.
+    `changes`: of messages, by their serials. `states`: how those stand, as far as it was asked.
     """
 
-    __slots__ = ("encoded", "first", "last", "publishers", "records")
+    __slots__ = ("changes", "encoded", "first", "last", "publishers", "records", "states")
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
@@ -40,11 +52,27 @@ class Batch:
         self.last = records[-1].serial
         self.encoded: dict[Any, bytes] = {}
         self.publishers = {_publisher(record) for record in records}
+        self.changes: dict[int, Changes] = {}
+        self.states: dict[int, State | None] = {}
+        for record in records:
+            if isinstance(record.event, MessageUpdated | MessageAppended | MessageShown):
+                self._note(record)
+
+    def _note(self, record: Record) -> None:
+        event = record.event
+        last = event.state.version if isinstance(event, MessageShown) else record.serial
+        known = self.changes.get(event.of)
+        is_fragment = known.is_fragment if known else isinstance(event, MessageAppended)
+        self.changes[event.of] = Changes(last, is_fragment)
 
 
 def _publisher(record: Record) -> str | None:
-    message = getattr(record.event, "message", None)
-    return message.connection_id if message is not None else None
+    """The connection whose doing it is."""
+    event = record.event
+    if isinstance(event, MessagePublished):
+        return event.message.connection_id
+    sent = getattr(event, "sent", None)
+    return sent[0] if sent else None
 
 
 class Sink(Protocol):

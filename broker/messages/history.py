@@ -4,16 +4,17 @@ A query resolves its bounds once (`end` in milliseconds, inclusive) and its curs
 the last message seen, so pages never shift, repeat or skip (RSL2, reference 1.4).
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from broker.channels.presence import PRESENCE_ACTIONS, PresenceAction
 from broker.errors import BadRequest
-from broker.events import Kind
-from broker.messages.message import PresenceMessage, StoredMessage
+from broker.events import Kind, Operation
+from broker.interactions.state import State, state_of
+from broker.messages.message import Message, PresenceMessage, StoredMessage, Version
 from broker.messages.serials import render
-from storage import Log, Page, Record, Span, Stream
+from storage import Log, Page, Record, Span, Stream, View
 from storage.serial import SERIAL_MAX, first_at, last_at, ms_of
 
 INVALID_VALUE = 40003
@@ -83,19 +84,38 @@ async def presence_history(log: Log, app: str, channel: str, query: HistoryQuery
 async def history(
     log: Log, app: str, channel: str, query: HistoryQuery, series: str
 ) -> HistoryPage:
-    stream = Stream(app, channel, Kind.MESSAGES)
-    page = await log.read(stream, query.span(), limit=query.limit)
-    messages = tuple(stored(record, series) for record in page.records)
-    return HistoryPage(messages, _following(query, page))
+    """Each message where it was published, as it stands now."""
+    stream, span = Stream(app, channel, Kind.MESSAGES), query.span()
+
+    def ask(view: View) -> HistoryPage:
+        page = view.page(stream, span, limit=query.limit)
+        messages = tuple(stored(record, series, latest(view, record)) for record in page.records)
+        return HistoryPage(messages, _following(query, page))
+
+    return await log.query(ask)
 
 
 def _following(query: HistoryQuery, page: Page) -> HistoryQuery | None:
     return msgspec.structs.replace(query, cursor=page.last) if page.more else None
 
 
-def stored(record: Record, series: str) -> StoredMessage:
-    """The message of a MessagePublished record, with what the log knows of it."""
-    message = record.event.message
+def latest(view: View, record: Record) -> State | None:
+    """How the message of a MessagePublished record stands; None while it is as it was published."""
+    if not record.event.mutable:
+        return None
+    app, channel, _ = record.stream
+    return state_of(view, app, channel, record.serial)
+
+
+def stored(record: Record, series: str, state: State | None = None) -> StoredMessage:
+    """The message of a MessagePublished record, or a version of it."""
+    if state is None:
+        return _stored(record.event.message, record.serial, series)
+    version = version_of(record.serial, state.version, state.operation, series)
+    return _stored(state.message, record.serial, series, action=state.action, version=version)
+
+
+def _stored(message: Message, serial: int, series: str, **changed: Any) -> StoredMessage:
     return StoredMessage(
         id=message.id,
         name=message.name,
@@ -104,6 +124,19 @@ def stored(record: Record, series: str) -> StoredMessage:
         client_id=message.client_id,
         connection_id=message.connection_id,
         extras=message.extras,
-        serial=render(record.serial, series),
-        timestamp=ms_of(record.serial),
+        serial=render(serial, series),
+        timestamp=ms_of(serial),
+        **changed,
+    )
+
+
+def version_of(serial: int, version: int, operation: Operation | None, series: str) -> Version:
+    """A version is later than its message, also where both fall into one millisecond (TM2s2)."""
+    made = operation or Operation()
+    return Version(
+        serial=render(version, series),
+        timestamp=max(ms_of(version), ms_of(serial) + 1),
+        client_id=made.client_id,
+        description=made.description,
+        metadata=made.metadata,
     )

@@ -41,10 +41,11 @@ class Permit(msgspec.Struct, frozen=True, gc=False):
 
 class Checked(msgspec.Struct, frozen=True, gc=False):
     """The messages of one publish as they are to be stored, in order. `size_bytes`: what they
-    counted towards the limit."""
+    counted towards the limit. `mutable`: whether they can be changed later."""
 
     messages: tuple[Message, ...]
     size_bytes: int
+    mutable: bool = False
 
 
 class PublishLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,10 +78,12 @@ def validate(
     *,
     limits: PublishLimits = DEFAULT_LIMITS,
     identified: bool = False,
+    mutable: bool = False,
 ) -> Checked:
     """Check one publish request.
 
     identified: whether the namespace takes messages of identified clients only.
+    mutable: whether messages of the namespace can be changed later.
     Raises Unauthorized: 40160 no `privileged-headers`; 40161 unidentified.
     BadRequest: 40030 no messages, or ephemeral mixed with durable; 40034 too many; 40031 ids;
     40016 name; 40012 client id; 40013 data or encoding; 40032 extras;
@@ -98,7 +101,7 @@ def validate(
         _check_ids(checked)
         _check_ephemeral(checked)
     _check_size(size, limits)
-    return Checked(tuple(checked), size)
+    return Checked(tuple(checked), size, mutable)
 
 
 def _check_count(messages: Sequence[Message], limits: PublishLimits) -> None:
