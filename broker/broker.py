@@ -32,6 +32,7 @@ from broker.clock import Clock, wall_clock
 from broker.domain import broker_domain
 from broker.errors import BadRequest, BrokerError, NotFound
 from broker.events import Kind
+from broker.interactions.annotator import Annotator
 from broker.interactions.editor import Editor
 from broker.live.epoch import Epoch
 from broker.messages import history
@@ -62,6 +63,7 @@ class Broker:
         self._purging = trio.Lock()
         self.publisher = Publisher(log, self.epoch, settings, self.metrics, series)
         self.editor = Editor(log, self.epoch, settings, series)
+        self.annotator = Annotator(log, self.epoch, settings, series)
 
     def channel(self, name: str, *, app: str | None = None) -> Channel:
         """A channel of an app (default: the oldest). Raises BadRequest 40010 for a bad name,

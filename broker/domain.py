@@ -10,7 +10,7 @@ from broker.channels.occupancy import Occupancies
 from broker.channels.presence import Members
 from broker.channels.registry import Channels
 from broker.events import decode, encode
-from broker.interactions import changing
+from broker.interactions import annotating, changing
 from broker.interactions.projection import Interactions
 from broker.live import app_log, connection_log, idle_channels
 from broker.live.connection_log import ConnectionLog
@@ -47,6 +47,7 @@ def broker_domain() -> Domain:
         **app_log.DECIDE,
         **publishing.DECIDE,
         **changing.DECIDE,
+        **annotating.DECIDE,
         **presence.DECIDE,
         **occupancy.DECIDE,
         **idle_channels.DECIDE,

@@ -77,6 +77,31 @@ class MessageAppended(Event, frozen=True, tag="message.appended", gc=False):
     sent: tuple[str, int] | None = None
 
 
+class Annotation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """What a client says about a message, or takes back (`action` 0 or 1; TAN2)."""
+
+    id: str
+    action: int
+    type: str
+    name: str | None = None
+    count: int | None = None
+    data: Any = None  # as Message.data
+    encoding: str | None = None
+    client_id: str | None = None
+    connection_id: str | None = None
+    extras: dict[str, Any] | None = None
+
+
+class MessageAnnotated(Event, frozen=True, tag="message.annotated", gc=False):
+    """`of`: the serial of the message. `keyed`: the client chose the id, so a repeat is one.
+    `sent`: as of MessageUpdated, of the first annotation of a request."""
+
+    of: int
+    annotation: Annotation
+    keyed: bool = False
+    sent: tuple[str, int] | None = None
+
+
 class ChannelCreated(Event, frozen=True, tag="channel.created"):
     """The first event of a channel."""
 
@@ -255,6 +280,7 @@ AnyEvent = (
     MessagePublished
     | MessageUpdated
     | MessageAppended
+    | MessageAnnotated
     | ChannelCreated
     | ChannelRemoved
     | MemberEntered

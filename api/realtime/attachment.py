@@ -12,10 +12,16 @@ from api.realtime.outbox import Outbox
 from api.realtime.protocol import Action, encode
 from broker.channels.channel_name import ChannelName
 from broker.channels.modes import Mode
-from broker.live.delivery import View, runs
+from broker.live.delivery import Sort, View, runs
 from broker.live.follower import Follower
 from broker.live.given import AS_IT_SAYS, Plan
 from broker.live.hub import Batch
+
+_ACTIONS = {
+    Sort.MESSAGES: Action.MESSAGE,
+    Sort.PRESENCE: Action.PRESENCE,
+    Sort.ANNOTATIONS: Action.ANNOTATION,
+}
 
 
 class Attachment(Follower):
@@ -59,6 +65,7 @@ class Attachment(Follower):
             self._binary,
             messages=Mode.SUBSCRIBE in modes,
             presence=Mode.PRESENCE_SUBSCRIBE in modes,
+            annotations=Mode.ANNOTATION_SUBSCRIBE in modes,
         )
         self._variant = (self.name, self._view)
 
@@ -66,6 +73,8 @@ class Attachment(Follower):
         if self.is_closed:
             return
         plan = AS_IT_SAYS
+        if batch.annotated:
+            self.sum_up(batch)
         if batch.changes:
             plan = self.known.plan(batch, partial(self.state_of, batch))
         if self._silent_for is not None and self._silent_for in batch.publishers:
@@ -86,11 +95,11 @@ class Attachment(Follower):
         frames = []
         for run in runs(batch, self._series, view, plan):
             message = {
-                "action": Action.PRESENCE if run.presence else Action.MESSAGE,
+                "action": _ACTIONS[run.sort],
                 "channel": self.name,
                 "channelSerial": run.serial,
                 "timestamp": run.items[-1]["timestamp"],
-                "presence" if run.presence else "messages": run.items,
+                run.sort.value: run.items,
             }
             frames.append(encode(message, binary=self._binary))
         return b"".join(frames)

@@ -20,6 +20,8 @@ from broker.channels.modes import Mode
 from broker.channels.presence import ChangePresence
 from broker.channels.presence_input import read_presence
 from broker.errors import BadRequest, NotFound, Unauthorized
+from broker.interactions import annotator
+from broker.interactions.annotating import AnnotateMessage
 from broker.interactions.changing import ChangeMessage
 from broker.interactions.editor import cost_of
 from broker.messages import wire
@@ -27,7 +29,7 @@ from broker.messages.publish import Permit, permit
 from broker.messages.publishing import Origin, Publish
 from broker.messages.serials import render
 
-Command = Publish | ChangePresence | ChangeMessage
+Command = Publish | ChangePresence | ChangeMessage | AnnotateMessage
 FORCED_NACK = 40099
 MODE_NOT_GRANTED = 40165
 NOT_ATTACHED = 90001
@@ -36,6 +38,7 @@ CHANNELS_REMEMBERED = 100
 MSG_SERIALS = 1 << 63  # a client counts from 0
 # As plain numbers: an enum takes longer over `in` than the rest of a message over its checks.
 PUBLISH, PRESENCE = int(Mode.PUBLISH), int(Mode.PRESENCE)
+ANNOTATION_PUBLISH = int(Mode.ANNOTATION_PUBLISH)
 
 
 class Publisher:
@@ -76,6 +79,20 @@ class Publisher:
             self._refuse(slot, error, pm)
             return
         self._add(slot, command, 256 * len(command.changes))
+
+    def annotation(self, pm: Inbound, attached: int | None) -> None:
+        """An ANNOTATION. As `message`."""
+        slot = self._expect(pm)
+        try:
+            origin, name = self._origin(pm), _ordinary(pm.channel)
+            _require(ANNOTATION_PUBLISH, attached)
+            command = self._wiring.broker.annotator.prepare(
+                self._wiring.principal, name.name, pm.annotations or [], origin=origin
+            )
+        except BrokerError as error:
+            self._refuse(slot, error, pm)
+            return
+        self._add(slot, command, annotator.cost_of(command))
 
     def refuse(self, msg_serial: int, error: BrokerError) -> None:
         """A message that could not be read at all."""
@@ -124,8 +141,9 @@ class Publisher:
                     metrics.published(count, result)
                     serials = result.serials[:count]
                     slot.answer = [None if s is None else render(s, series) for s in serials]
-                elif isinstance(command, ChangeMessage):
-                    slot.answer = [render(result.serials[0] or 0, series)]
+                elif isinstance(command, ChangeMessage | AnnotateMessage):
+                    count = _results(command)
+                    slot.answer = [render(one or 0, series) for one in result.serials[:count]]
                 else:
                     slot.answer = ()
                     told = max((told, *(serial or 0 for serial in result.serials)))
@@ -195,6 +213,11 @@ class Publisher:
             origin.msg_serial,
             settings.presence_members_max,
         )
+
+
+def _results(command: ChangeMessage | AnnotateMessage) -> int:
+    """How many of a command's events are its own; those that open a channel come behind them."""
+    return len(command.annotations) if isinstance(command, AnnotateMessage) else 1
 
 
 def _ordinary(channel: str | None) -> ChannelName:

@@ -110,6 +110,20 @@ class MessageChange(Body, frozen=True, kw_only=True):
     version: MessageVersion | UnsetType = UNSET
 
 
+class Annotation(Body, frozen=True, kw_only=True):
+    """What a client says about a message, or takes back (TAN2)."""
+
+    action: Annotated[int, Meta(ge=0, le=1, description="0 to make it, 1 to take it back")]
+    type: Annotated[str, Meta(min_length=1, max_length=1024, description="namespace:method.v1")]
+    name: Annotated[str, Meta(max_length=1024)] | UnsetType = UNSET
+    count: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType = UNSET
+    id: Annotated[str, Meta(min_length=1, max_length=1024)] | UnsetType = UNSET
+    client_id: Annotated[str, Meta(min_length=1)] | UnsetType = UNSET
+    data: str | dict[str, Any] | list[Any] | UnsetType = UNSET
+    encoding: Annotated[str, Meta(max_length=1024)] | UnsetType = UNSET
+    extras: dict[str, Any] | UnsetType = UNSET
+
+
 class BatchSpec(Body, frozen=True, kw_only=True):
     """The same messages for each of some channels."""
 

@@ -44,6 +44,10 @@ class Version(Resource, frozen=True, kw_only=True):
     metadata: dict[str, str] | UnsetType = UNSET
 
 
+class MessageAnnotations(Resource, frozen=True, kw_only=True):
+    summary: Annotated[dict[str, Any], Meta(description="by type of annotation")]
+
+
 class Message(Resource, frozen=True, kw_only=True):
     """A message as it is stored (TM2)."""
 
@@ -62,6 +66,25 @@ class Message(Resource, frozen=True, kw_only=True):
     serial: Annotated[str, Meta(description="its place on the channel; sorts as text")]
     action: Annotated[int, Meta(ge=0, le=5, description="0 created, 1 updated, 2 deleted")]
     version: Version
+    annotations: MessageAnnotations | UnsetType = UNSET
+
+
+class Annotation(Resource, frozen=True, kw_only=True):
+    """What a client said about a message, or took back (TAN2)."""
+
+    id: str
+    action: Annotated[int, Meta(ge=0, le=1, description="0 made, 1 taken back")]
+    serial: str
+    message_serial: str
+    type: str
+    timestamp: Ms
+    name: str | UnsetType = UNSET
+    count: int | UnsetType = UNSET
+    client_id: str | UnsetType = UNSET
+    connection_id: str | UnsetType = UNSET
+    data: str | UnsetType = UNSET
+    encoding: str | UnsetType = UNSET
+    extras: dict[str, Any] | UnsetType = UNSET
 
 
 class PresenceMessage(Resource, frozen=True, kw_only=True):

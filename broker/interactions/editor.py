@@ -12,11 +12,11 @@ from broker.errors import BadRequest, NotFound, Unauthorized
 from broker.events import Operation
 from broker.interactions.change import Change
 from broker.interactions.changing import NOT_MUTABLE, ChangeMessage
-from broker.interactions.state import DELETE, State, state_of
+from broker.interactions.state import DELETE, State
 from broker.interactions.versions import published_at, versions
 from broker.live.epoch import Epoch
 from broker.messages.extras import check_extras
-from broker.messages.history import stored
+from broker.messages.history import as_it_stands, stored
 from broker.messages.message import Message, StoredMessage
 from broker.messages.publishing import Origin
 from broker.messages.serials import parse, render
@@ -85,7 +85,7 @@ class Editor:
 
         def ask(view: View) -> StoredMessage:
             record = self._published(view, app, channel, number)
-            return stored(record, self._series, state_of(view, app, channel, number))
+            return as_it_stands(view, record, self._series)
 
         with mapped():
             return await self._log.query(ask)

@@ -8,8 +8,8 @@ from broker.channels.registry import channel_key
 TABLE = "interactions"
 SERIAL_BYTES = 8
 # What a row is about comes first, so that states can be read for a page of messages in one sweep.
-STATE, VERSION, ANNOTATION, SUMMARY, MEMBER = b"m", b"v", b"a", b"s", b"c"
-OF_A_MESSAGE = (STATE, VERSION, ANNOTATION, SUMMARY, MEMBER)
+STATE, VERSION, ANNOTATION, ANNOTATION_ID, SUMMARY, MEMBER = b"m", b"v", b"a", b"i", b"s", b"c"
+OF_A_MESSAGE = (STATE, VERSION, ANNOTATION, ANNOTATION_ID, SUMMARY, MEMBER)
 
 
 def of_message(what: bytes, app: str, channel: str, serial: int) -> bytes:

@@ -10,15 +10,17 @@ import msgspec
 from msgspec.structs import replace
 
 from broker.events import MessageAppended, MessagePublished, MessageUpdated
-from broker.interactions.state import State, state_of
+from broker.interactions.state import CREATE, State, state_of
+from broker.interactions.summaries import Summary, summary_of
 from storage import Record, View
 
 
 class MessageShown(msgspec.Struct, frozen=True, gc=False):
-    """In place of what a record says: how the message `of` stands."""
+    """In place of what a record says: how the message `of` stands, with its annotations."""
 
     of: int
     state: State
+    summary: Summary | None = None
 
 
 def as_they_stand(view: View, records: Sequence[Record]) -> list[Record]:
@@ -32,16 +34,20 @@ def as_they_stand(view: View, records: Sequence[Record]) -> list[Record]:
 def _as_it_stands(view: View, record: Record, shown: set[int]) -> Record | None:
     event = record.event
     if isinstance(event, MessagePublished) and event.mutable:
-        of = record.serial
-    elif isinstance(event, MessageUpdated | MessageAppended):
-        of = event.of
-    else:
-        return record
+        return replace(record, event=_shown(view, record, record.serial, shown) or event)
+    if isinstance(event, MessageUpdated | MessageAppended):
+        found = None if event.of in shown else _shown(view, record, event.of, shown)
+        return replace(record, event=found) if found else None
+    return record
+
+
+def _shown(view: View, record: Record, of: int, shown: set[int]) -> MessageShown | None:
+    """None for a message that is as it was published, or that is gone."""
     app, channel, _ = record.stream
-    state = state_of(view, app, channel, of)
-    if state is None:  # it never changed; or it is gone, and so is what changed it
-        return record if of == record.serial else None
-    if of in shown:
+    state, summary = state_of(view, app, channel, of), summary_of(view, app, channel, of)
+    if state is None and summary is not None and of == record.serial:
+        state = State(record.event.message, of, CREATE)
+    if state is None:
         return None
     shown.add(of)
-    return replace(record, event=MessageShown(of, state))
+    return MessageShown(of, state, summary)

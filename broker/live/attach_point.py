@@ -25,7 +25,7 @@ REWIND_MESSAGES_MAX = 100
 _REWIND = re.compile(r"(\d{1,9})([sm]?)", re.ASCII)
 _DURABLE = (Kind.MESSAGES, Kind.CONNECTIONS, Kind.LIFECYCLE)
 # What is told of messages besides: who resumes has missed it, who rewinds sees it in them.
-MESSAGE_KINDS = (*_DURABLE, Kind.EPHEMERAL, Kind.VERSIONS)
+MESSAGE_KINDS = (*_DURABLE, Kind.EPHEMERAL, Kind.VERSIONS, Kind.ANNOTATIONS)
 
 
 class Rewind(NamedTuple):
@@ -71,7 +71,9 @@ def followed(app: str, name: ChannelName, modes: Mode) -> tuple[ChannelKey, tupl
         return meta.followed(app, name)
     seen: tuple[Kind, ...] = ()
     if Mode.SUBSCRIBE in modes:
-        seen += (Kind.MESSAGES, Kind.VERSIONS, Kind.EPHEMERAL)
+        seen += (Kind.MESSAGES, Kind.VERSIONS, Kind.ANNOTATIONS, Kind.EPHEMERAL)
+    elif Mode.ANNOTATION_SUBSCRIBE in modes:
+        seen += (Kind.ANNOTATIONS,)
     if Mode.PRESENCE_SUBSCRIBE in modes:
         seen += (Kind.PRESENCE,)
     return ChannelKey(app, name.name), seen

@@ -5,20 +5,34 @@ can share a run (design.md 4). Protocols wrap the runs; the maps in them are rea
 """
 
 from collections.abc import Iterator
+from enum import Enum
 from typing import Any, NamedTuple
 
 from broker.channels import meta
 from broker.channels.presence import PRESENCE_ACTIONS
-from broker.events import Kind, MessageAppended, MessagePublished, MessageUpdated
+from broker.events import (
+    Kind,
+    MessageAnnotated,
+    MessageAppended,
+    MessagePublished,
+    MessageUpdated,
+)
 from broker.interactions.showing import MessageShown
 from broker.interactions.state import APPEND, State
+from broker.interactions.summaries import Summary
 from broker.interactions.versions import updated
 from broker.live.given import AS_IT_SAYS, Plan
 from broker.live.hub import Batch
 from broker.messages.history import version_of
 from broker.messages.message import Message
 from broker.messages.serials import render
-from broker.messages.wire import ACTION_META, message_fields, presence_to_wire
+from broker.messages.wire import (
+    ACTION_META,
+    annotation_to_wire,
+    message_fields,
+    presence_to_wire,
+    summary_to_wire,
+)
 from storage import Record
 from storage.serial import ms_of
 
@@ -35,35 +49,45 @@ class View(NamedTuple):
     messages: bool
     presence: bool
     without: str | None = None
+    annotations: bool = False
+
+
+class Sort(Enum):
+    """What a run is of; named as protocols name it."""
+
+    MESSAGES = "messages"
+    PRESENCE = "presence"
+    ANNOTATIONS = "annotations"
 
 
 class Run(NamedTuple):
     """Neighbours of one sort. `serial`: of the last one, as the client will come back with it."""
 
-    presence: bool
+    sort: Sort
     serial: str
     items: list[dict[str, Any]]
 
 
+Item = tuple[Sort, dict[str, Any]]
+
+
 def runs(batch: Batch, series: str, view: View, plan: Plan = AS_IT_SAYS) -> Iterator[Run]:
-    """`plan`: how changes of messages are told; `batch.states` has the states for it."""
+    """`plan`: how changes of messages are told; `batch.states` and `batch.sums` have what is told
+    of messages besides the records."""
     items: list[dict[str, Any]] = []
-    of_presence, size, previous = False, 0, 0
+    current, size, previous = Sort.MESSAGES, 0, 0
     teller = _Teller(batch, series, view, plan)
     for record in batch.records:
-        item = teller.item(record)
-        if item is None:
-            continue
-        is_presence = record.stream.kind == Kind.PRESENCE
-        full = size > RUN_BYTES and record.serial >> 10 != previous >> 10
-        if items and (is_presence != of_presence or full):
-            yield Run(of_presence, render(previous, series), items)
-            items, size = [], 0
-        items.append(item)
-        of_presence, previous = is_presence, record.serial
-        size += len(item.get("data") or "") + _ITEM_BYTES
+        for sort, item in teller.items(record):
+            full = size > RUN_BYTES and record.serial >> 10 != previous >> 10
+            if items and (sort is not current or full):
+                yield Run(current, render(previous, series), items)
+                items, size = [], 0
+            items.append(item)
+            current, previous = sort, record.serial
+            size += len(item.get("data") or "") + _ITEM_BYTES
     if items:
-        yield Run(of_presence, render(previous, series), items)
+        yield Run(current, render(previous, series), items)
 
 
 class _Teller:
@@ -76,28 +100,33 @@ class _Teller:
         self._plan = plan
         self._told: set[int] = set()
 
-    def item(self, record: Record) -> dict[str, Any] | None:
+    def items(self, record: Record) -> Iterator[Item]:
         event = record.event
+        if isinstance(event, MessageAnnotated):
+            yield from self._annotated(event, record)
+        elif record.stream.kind == Kind.PRESENCE:
+            if self._view.presence:
+                yield Sort.PRESENCE, self._presence(record)
+        elif self._view.messages:
+            item = self._message(event, record)
+            if item is not None:
+                yield Sort.MESSAGES, item
+
+    def _message(self, event: Any, record: Record) -> dict[str, Any] | None:
         if isinstance(event, MessagePublished):
             return self._published(event.message, record)
-        if record.stream.kind == Kind.PRESENCE:
-            return self._presence(record)
-        if not self._view.messages:
-            return None
         if isinstance(event, MessageUpdated | MessageAppended | MessageShown):
             return self._changed(event, record)
         return self._lifecycle(record)
 
     def _published(self, message: Message, record: Record) -> dict[str, Any] | None:
         view = self._view
-        if not view.messages or (view.without and message.connection_id == view.without):
+        if view.without and message.connection_id == view.without:
             return None
         serial = render(record.serial, self._series)
         return message_fields(message, serial, ms_of(record.serial), binary=view.binary)
 
-    def _presence(self, record: Record) -> dict[str, Any] | None:
-        if not self._view.presence:
-            return None
+    def _presence(self, record: Record) -> dict[str, Any]:
         action, ms = PRESENCE_ACTIONS[type(record.event)], ms_of(record.serial)
         return presence_to_wire(record.event.member, action, ms, binary=self._view.binary)
 
@@ -113,7 +142,7 @@ class _Teller:
             self._told.add(event.of)
             return self._state(event.of, state)
         if isinstance(event, MessageShown):
-            return self._state(event.of, event.state)
+            return self._state(event.of, event.state, event.summary)
         if isinstance(event, MessageUpdated):
             return self._state(event.of, updated(event, record.serial))
         fragment = State(event.fragment, record.serial, APPEND, event.operation)
@@ -123,7 +152,7 @@ class _Teller:
         sent = None if isinstance(event, MessageShown) else event.sent
         return bool(self._view.without and sent and sent[0] == self._view.without)
 
-    def _state(self, of: int, state: State) -> dict[str, Any]:
+    def _state(self, of: int, state: State, summary: Summary | None = None) -> dict[str, Any]:
         return message_fields(
             state.message,
             render(of, self._series),
@@ -131,7 +160,22 @@ class _Teller:
             binary=self._view.binary,
             action=state.action,
             version=version_of(of, state.version, state.operation, self._series),
+            summary=summary,
         )
+
+    def _annotated(self, event: MessageAnnotated, record: Record) -> Iterator[Item]:
+        """The annotation for who wants to see each; for others what they all come to, once for the
+        last of a batch."""
+        own = self._view.without and event.annotation.connection_id == self._view.without
+        of, serial = render(event.of, self._series), render(record.serial, self._series)
+        ms = ms_of(record.serial)
+        if self._view.annotations and not own:
+            binary = self._view.binary
+            item = annotation_to_wire(event.annotation, of, serial, ms, binary=binary)
+            yield Sort.ANNOTATIONS, item
+        found = self._batch.sums.get(event.of)
+        if found and self._view.messages and self._batch.annotated[event.of] == record.serial:
+            yield Sort.MESSAGES, summary_to_wire(found.name, found.summary, of, serial, ms)
 
     def _lifecycle(self, record: Record) -> dict[str, Any] | None:
         told = meta.message(record)

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from broker.interactions.showing import as_they_stand
 from broker.interactions.state import State, state_of
+from broker.interactions.summaries import summary_of
+from broker.interactions.versions import published_at
 from broker.live.given import Given
-from broker.live.hub import Batch, ChannelKey
+from broker.live.hub import Batch, ChannelKey, Sum
 from broker.messages.serials import before
 from broker.storage_errors import mapped
 from storage import Log, Page, Record, Span, Stream, View
@@ -71,6 +73,13 @@ class Follower:
                 batch.states[of] = state_of(view, *self.key, of)
         return batch.states[of]
 
+    def sum_up(self, batch: Batch) -> None:
+        """What the annotations in a batch come to, asked once for it."""
+        for of in batch.annotated:
+            if of not in batch.sums:
+                with mapped(), self._log.view() as view:
+                    batch.sums[of] = _sum(view, self.key, of)
+
     def fall_behind(self, position: int) -> None:
         """What was passed on from serial `position` on was dropped: read it again, later."""
         standing = before(position)  # it is told as a channelSerial
@@ -128,3 +137,15 @@ class Follower:
         self.known.since = self.position
         self._emit(held)
         return self.behind
+
+
+def _sum(view: View, key: ChannelKey, of: int) -> Sum | None:
+    """None where nothing is summed up, or the message is gone."""
+    summary = summary_of(view, *key, of)
+    if summary is None:
+        return None
+    state = state_of(view, *key, of)
+    if state is not None:
+        return Sum(state.message.name, summary)
+    record = published_at(view, *key, of)
+    return None if record is None else Sum(record.event.message.name, summary)

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, Protocol
 
 import trio
 
-from broker.events import MessageAppended, MessagePublished, MessageUpdated
+from broker.events import MessageAnnotated, MessageAppended, MessagePublished, MessageUpdated
 from broker.interactions.showing import MessageShown
 from broker.interactions.state import State
+from broker.interactions.summaries import Summary
 from storage import Log, Record
 
 TURN_DELIVERIES = 200
@@ -37,14 +38,32 @@ class Changes(NamedTuple):
     is_fragment: bool
 
 
+class Sum(NamedTuple):
+    """What the annotations of a message come to, and what it is called."""
+
+    name: str | None
+    summary: Summary
+
+
 class Batch:
     """Records of one channel, in order: those of one commit, or of a page that was read again.
 
     `encoded`: what a protocol made of them, by variant, so that each is made once for everybody.
-    `changes`: of messages, by their serials. `states`: how those stand, as far as it was asked.
+    `changes`: of messages, by their serials; `states`: how those stand, as far as it was asked.
+    `annotated`: the last annotation of each message that got some; `sums`: what they come to.
     """
 
-    __slots__ = ("changes", "encoded", "first", "last", "publishers", "records", "states")
+    __slots__ = (
+        "annotated",
+        "changes",
+        "encoded",
+        "first",
+        "last",
+        "publishers",
+        "records",
+        "states",
+        "sums",
+    )
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
@@ -54,9 +73,13 @@ class Batch:
         self.publishers = {_publisher(record) for record in records}
         self.changes: dict[int, Changes] = {}
         self.states: dict[int, State | None] = {}
+        self.annotated: dict[int, int] = {}
+        self.sums: dict[int, Sum | None] = {}
         for record in records:
             if isinstance(record.event, MessageUpdated | MessageAppended | MessageShown):
                 self._note(record)
+            elif isinstance(record.event, MessageAnnotated):
+                self.annotated[record.event.of] = record.serial
 
     def _note(self, record: Record) -> None:
         event = record.event
@@ -71,6 +94,8 @@ def _publisher(record: Record) -> str | None:
     event = record.event
     if isinstance(event, MessagePublished):
         return event.message.connection_id
+    if isinstance(event, MessageAnnotated):
+        return event.annotation.connection_id
     sent = getattr(event, "sent", None)
     return sent[0] if sent else None
 

@@ -12,6 +12,7 @@ from broker.channels.presence import PRESENCE_ACTIONS, PresenceAction
 from broker.errors import BadRequest
 from broker.events import Kind, Operation
 from broker.interactions.state import State, state_of
+from broker.interactions.summaries import Summary, summary_of
 from broker.messages.message import Message, PresenceMessage, StoredMessage, Version
 from broker.messages.serials import render
 from storage import Log, Page, Record, Span, Stream, View
@@ -89,7 +90,7 @@ async def history(
 
     def ask(view: View) -> HistoryPage:
         page = view.page(stream, span, limit=query.limit)
-        messages = tuple(stored(record, series, latest(view, record)) for record in page.records)
+        messages = tuple(as_it_stands(view, record, series) for record in page.records)
         return HistoryPage(messages, _following(query, page))
 
     return await log.query(ask)
@@ -99,20 +100,31 @@ def _following(query: HistoryQuery, page: Page) -> HistoryQuery | None:
     return msgspec.structs.replace(query, cursor=page.last) if page.more else None
 
 
-def latest(view: View, record: Record) -> State | None:
-    """How the message of a MessagePublished record stands; None while it is as it was published."""
+def as_it_stands(view: View, record: Record, series: str) -> StoredMessage:
+    """The message of a MessagePublished record, in its latest version, with its annotations."""
     if not record.event.mutable:
-        return None
+        return stored(record, series)
     app, channel, _ = record.stream
-    return state_of(view, app, channel, record.serial)
+    state = state_of(view, app, channel, record.serial)
+    summary = summary_of(view, app, channel, record.serial)
+    return stored(record, series, state, summary)
 
 
-def stored(record: Record, series: str, state: State | None = None) -> StoredMessage:
+def stored(
+    record: Record, series: str, state: State | None = None, summary: Summary | None = None
+) -> StoredMessage:
     """The message of a MessagePublished record, or a version of it."""
     if state is None:
-        return _stored(record.event.message, record.serial, series)
+        return _stored(record.event.message, record.serial, series, summary=summary)
     version = version_of(record.serial, state.version, state.operation, series)
-    return _stored(state.message, record.serial, series, action=state.action, version=version)
+    return _stored(
+        state.message,
+        record.serial,
+        series,
+        action=state.action,
+        version=version,
+        summary=summary,
+    )
 
 
 def _stored(message: Message, serial: int, series: str, **changed: Any) -> StoredMessage:
@@ -133,9 +145,10 @@ def _stored(message: Message, serial: int, series: str, **changed: Any) -> Store
 def version_of(serial: int, version: int, operation: Operation | None, series: str) -> Version:
     """A version is later than its message, also where both fall into one millisecond (TM2s2)."""
     made = operation or Operation()
+    earliest_ms = ms_of(serial) + (version != serial)
     return Version(
         serial=render(version, series),
-        timestamp=max(ms_of(version), ms_of(serial) + 1),
+        timestamp=max(ms_of(version), earliest_ms),
         client_id=made.client_id,
         description=made.description,
         metadata=made.metadata,

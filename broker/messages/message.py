@@ -65,12 +65,14 @@ class StoredMessage(Message, frozen=True, omit_defaults=True, kw_only=True):
     timestamp: when the broker received it, in milliseconds since the epoch (TM2f).
     action: how it came to be as it is: created 0, updated 1, deleted 2 (TM5).
     version: None while it is what was published.
+    summary: of its annotations, by type; None for a message that never had any that count.
     """
 
     serial: str
     timestamp: int
     action: int = 0
     version: Version | None = None
+    summary: dict[str, Any] | None = None
 
 
 def encode_payload(data: object, encoding: object) -> tuple[str | bytes | None, str | None]:

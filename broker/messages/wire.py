@@ -16,8 +16,9 @@ import msgspec
 
 from broker.channels.presence import PresenceAction
 from broker.errors import BadRequest
-from broker.events import Operation
+from broker.events import Annotation, Operation
 from broker.interactions.change import Change
+from broker.interactions.summaries import Summary
 from broker.messages.message import (
     INVALID_DATA,
     Message,
@@ -37,7 +38,7 @@ INVALID_EXTRAS = 40032
 INVALID_VALUE = 40003
 
 # MessageAction (TM5): what a message on the wire is; history holds creations until messages mutate.
-ACTION_CREATE, ACTION_UPDATE, ACTION_META = 0, 1, 3
+ACTION_CREATE, ACTION_UPDATE, ACTION_META, ACTION_SUMMARY = 0, 1, 3, 4
 _CHANGES = (1, 2, 5)
 TEXT_CHARS_MAX = 2_048  # of what an operator says about a change
 
@@ -157,6 +158,7 @@ def to_wire(message: StoredMessage, *, binary: bool) -> dict[str, Any]:
         binary=binary,
         action=message.action,
         version=message.version,
+        summary=message.summary,
     )
 
 
@@ -168,6 +170,7 @@ def message_fields(
     binary: bool,
     action: int = ACTION_CREATE,
     version: Version | None = None,
+    summary: Summary | None = None,
 ) -> dict[str, Any]:
     """The wire map of a message that the log has under `serial`. As `to_wire`."""
     data, encoding = (binary_payload if binary else text_payload)(message.data, message.encoding)
@@ -179,6 +182,7 @@ def message_fields(
         ("clientId", message.client_id),
         ("connectionId", message.connection_id),
         ("extras", message.extras),
+        ("annotations", None if summary is None else {"summary": summary}),
     )
     return {
         **{name: value for name, value in given if value is not None},
@@ -218,6 +222,47 @@ def presence_to_wire(
         "extras": presence.extras,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def annotation_to_wire(
+    annotation: Annotation, of: str, serial: str, timestamp: int, *, binary: bool
+) -> dict[str, Any]:
+    """The wire map of an annotation (TAN2) of the message `of`; no value in it is None."""
+    data, encoding = (binary_payload if binary else text_payload)(
+        annotation.data, annotation.encoding
+    )
+    fields = {
+        "id": annotation.id,
+        "action": annotation.action,
+        "serial": serial,
+        "messageSerial": of,
+        "type": annotation.type,
+        "name": annotation.name,
+        "count": annotation.count,
+        "clientId": annotation.client_id,
+        "connectionId": annotation.connection_id,
+        "timestamp": timestamp,
+        "data": data,
+        "encoding": encoding,
+        "extras": annotation.extras,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def summary_to_wire(
+    name: str | None, summary: Summary, of: str, serial: str, timestamp: int
+) -> dict[str, Any]:
+    """The message that tells what the annotations of the message `of` come to now (TAN3)."""
+    named = {} if name is None else {"name": name}
+    return {
+        "id": f"{serial}:summary",
+        **named,
+        "serial": of,
+        "action": ACTION_SUMMARY,
+        "timestamp": timestamp,
+        "version": {"serial": serial, "timestamp": timestamp},
+        "annotations": {"summary": summary},
+    }
 
 
 def _typed(fields: object) -> WireMessage:

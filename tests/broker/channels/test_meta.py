@@ -24,7 +24,7 @@ from broker.events import (
     Kind,
 )
 from broker.live import delivery
-from broker.live.delivery import Run, View, runs
+from broker.live.delivery import Run, Sort, View, runs
 from broker.live.hub import Batch, ChannelKey
 from storage import Record, Span, Stream
 from tests.broker.acting import ENTER, LEAVE, Acting, Time
@@ -147,7 +147,11 @@ async def some_of_everything(acting: Acting) -> list[Record]:
 
 async def test_runs_are_of_one_sort_and_in_order(acting: Acting) -> None:
     found = list(runs(Batch(await some_of_everything(acting)), SERIES, EVERYTHING))
-    assert [(run.presence, len(run.items)) for run in found] == [(False, 1), (True, 2), (False, 2)]
+    assert [(run.sort, len(run.items)) for run in found] == [
+        (Sort.MESSAGES, 1),
+        (Sort.PRESENCE, 2),
+        (Sort.MESSAGES, 2),
+    ]
     assert [item["name"] for item in found[0].items + found[2].items] == ["a", "b", "e"]
     assert [item["action"] for item in found[1].items] == [
         PresenceAction.ENTER,

@@ -250,7 +250,7 @@ def test_what_is_no_rewind(text: str, limit: str | None) -> None:
     assert refused.value.code == 40000
 
 
-MESSAGES = {Kind.MESSAGES, Kind.VERSIONS, Kind.EPHEMERAL}
+MESSAGES = {Kind.MESSAGES, Kind.VERSIONS, Kind.ANNOTATIONS, Kind.EPHEMERAL}
 
 
 @pytest.mark.parametrize(
