@@ -26,6 +26,7 @@ from broker.auth.tokens import TokenDetails
 from broker.channel import Channel
 from broker.channels import channel_name, lifecycle
 from broker.channels.lifecycle import ChannelsPage
+from broker.channels.message_filter import MessageFilter
 from broker.channels.occupancy import Occupancy
 from broker.channels.presence import MembersPage, members_page
 from broker.clock import Clock, wall_clock
@@ -148,10 +149,13 @@ class Broker:
         principal.require("history", channel)
         return await self.read_history(principal.app_id, channel, query)
 
-    async def read_history(self, app: str, channel: str, query: HistoryQuery) -> HistoryPage:
+    async def read_history(
+        self, app: str, channel: str, query: HistoryQuery, selected: MessageFilter | None = None
+    ) -> HistoryPage:
+        """A page of a channel's messages, or of those that a filter matches."""
         self._check_limit(query)
         with mapped():
-            return await history.history(self.log, app, channel, query, self.series)
+            return await history.history(self.log, app, channel, query, self.series, selected)
 
     def _check_limit(self, query: HistoryQuery) -> None:
         limit_max = self.settings.history_limit_max

@@ -7,10 +7,13 @@ encoded apart where it does not want their echo.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+from api.realtime.deltas import FORMAT, PARAMETER, Base, as_deltas
 from api.realtime.outbox import Outbox
 from api.realtime.protocol import Action, encode
 from broker.channels.channel_name import ChannelName
+from broker.channels.message_filter import MessageFilter
 from broker.channels.modes import Mode
 from broker.live.delivery import Sort, View, runs
 from broker.live.follower import Follower
@@ -45,6 +48,7 @@ class Attachment(Follower):
         *,
         binary: bool,
         silent_for: str | None,
+        message_filter: MessageFilter | None = None,
     ) -> None:
         """Say where it delivers to, and how."""
         self.name = name
@@ -54,7 +58,9 @@ class Attachment(Follower):
         self._lagging = lagging
         self._binary = binary
         self._silent_for = silent_for
-        self.known.sees_all = silent_for is None
+        self._filter = message_filter
+        self._base: Base | None = None
+        self.known.sees_all = silent_for is None and message_filter is None
 
     def grant(self, modes: Mode, params: dict[str, str]) -> None:
         """What it may do and sees from now on."""
@@ -66,8 +72,11 @@ class Attachment(Follower):
             messages=Mode.SUBSCRIBE in modes,
             presence=Mode.PRESENCE_SUBSCRIBE in modes,
             annotations=Mode.ANNOTATION_SUBSCRIBE in modes,
+            filter=self._filter,
         )
         self._variant = (self.name, self._view)
+        self._is_delta = params.get(PARAMETER) == FORMAT
+        self.forget_base()
 
     def emit(self, batch: Batch) -> None:
         if self.is_closed:
@@ -78,28 +87,44 @@ class Attachment(Follower):
         if batch.changes:
             plan = self.known.plan(batch, partial(self.state_of, batch))
         if self._silent_for is not None and self._silent_for in batch.publishers:
-            data = self._encode(batch, self._view._replace(without=self._silent_for), plan)
+            view = self._view._replace(without=self._silent_for)
+            data, self._base = self._encode(batch, view, plan)
         else:
-            variant = self._variant if plan is AS_IT_SAYS else (*self._variant, plan)
+            variant: tuple[Any, ...] = self._variant
+            if plan is not AS_IT_SAYS or self._is_delta:
+                variant = (*variant, plan, self._base)
             shared = batch.encoded.get(variant)
             if shared is None:
                 shared = batch.encoded[variant] = self._encode(batch, self._view, plan)
-            data = shared
+            data, self._base = shared
         if data:
             self._outbox.deliver(data, self, batch.first)
 
     def lagging(self) -> None:
         self._lagging(self)
 
-    def _encode(self, batch: Batch, view: View, plan: Plan) -> bytes:
-        frames = []
+    def forget_base(self) -> None:
+        """The client may hold something else than what it was given last: it gets the next message
+        whole."""
+        self._base = None
+
+    def fall_behind(self, position: int) -> None:
+        self.forget_base()
+        super().fall_behind(position)
+
+    def _encode(self, batch: Batch, view: View, plan: Plan) -> tuple[bytes, Base | None]:
+        """The frames, and what its receivers hold then."""
+        frames, base = [], self._base
         for run in runs(batch, self._series, view, plan):
+            items = run.items
+            if self._is_delta and run.sort is Sort.MESSAGES:
+                items, base = as_deltas(items, base, binary=self._binary)
             message = {
                 "action": _ACTIONS[run.sort],
                 "channel": self.name,
                 "channelSerial": run.serial,
-                "timestamp": run.items[-1]["timestamp"],
-                run.sort.value: run.items,
+                "timestamp": items[-1]["timestamp"],
+                run.sort.value: items,
             }
             frames.append(encode(message, binary=self._binary))
-        return b"".join(frames)
+        return b"".join(frames), base

@@ -14,7 +14,7 @@ from api.operation import operation
 from api.replies import reply
 from api.rest import unenveloped
 from api.rest.bodies import PublishedMessage
-from api.rest.channel_segment import channel_of
+from api.rest.channel_segment import channel_of, viewed_channel
 from api.rest.history_paging import HistoryParams, history_links, history_query
 from api.rest.resources import Message as MessageOnWire
 from api.rest.resources import PublishResult, plain
@@ -77,10 +77,11 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         is_paged=True,
     )
     async def history(channel_id: str) -> Response:
-        channel = channel_of(channel_id)
+        channel, selected = viewed_channel(channel_id)
         principal = authenticate(broker)
         query = history_query(parameters.read(HistoryParams, request.args), broker)
-        page = await broker.history(principal, channel, query)
+        principal.require("history", channel.sent)
+        page = await broker.read_history(principal.app_id, channel.name, query, selected)
         binary = wanted().format.binary
         answer = [wire.to_wire(message, binary=binary) for message in page.messages]
         return reply(answer, links=history_links("messages", query, page.next, broker.series))

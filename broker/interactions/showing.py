@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from broker.events import MessageAppended, MessagePublished, MessageUpdated
 from broker.interactions.state import CREATE, State, state_of
 from broker.interactions.summaries import Summary, summary_of
+from broker.messages.message import Message
 from storage import Record, View
 
 
@@ -51,3 +52,13 @@ def _shown(view: View, record: Record, of: int, shown: set[int]) -> MessageShown
         return None
     shown.add(of)
     return MessageShown(of, state, summary)
+
+
+def message_of(view: View, record: Record) -> Message:
+    """The message of a MessagePublished record, in its latest version."""
+    message: Message = record.event.message
+    if not record.event.mutable:
+        return message
+    app, channel, _ = record.stream
+    state = state_of(view, app, channel, record.serial)
+    return state.message if state else message

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from broker.channels import meta
+from broker.channels.message_filter import MessageFilter
 from broker.channels.presence import PRESENCE_ACTIONS
 from broker.events import (
     Kind,
@@ -43,13 +44,14 @@ _ITEM_BYTES = 256
 
 class View(NamedTuple):
     """What an attachment sees. `without`: the connection whose own messages it does not
-    (echo=false)."""
+    (echo=false); `filter`: those messages only that it matches."""
 
     binary: bool
     messages: bool
     presence: bool
     without: str | None = None
     annotations: bool = False
+    filter: MessageFilter | None = None
 
 
 class Sort(Enum):
@@ -123,6 +125,8 @@ class _Teller:
         view = self._view
         if view.without and message.connection_id == view.without:
             return None
+        if self._is_hidden(message):
+            return None
         serial = render(record.serial, self._series)
         return message_fields(message, serial, ms_of(record.serial), binary=view.binary)
 
@@ -143,16 +147,20 @@ class _Teller:
             return self._state(event.of, state)
         if isinstance(event, MessageShown):
             return self._state(event.of, event.state, event.summary)
-        if isinstance(event, MessageUpdated):
-            return self._state(event.of, updated(event, record.serial))
-        fragment = State(event.fragment, record.serial, APPEND, event.operation)
-        return self._state(event.of, fragment)
+        return self._state(event.of, _as_said(event, record.serial))
 
     def _is_own(self, event: MessageUpdated | MessageAppended | MessageShown) -> bool:
         sent = None if isinstance(event, MessageShown) else event.sent
         return bool(self._view.without and sent and sent[0] == self._view.without)
 
-    def _state(self, of: int, state: State, summary: Summary | None = None) -> dict[str, Any]:
+    def _is_hidden(self, message: Message) -> bool:
+        return self._view.filter is not None and not self._view.filter.matches(message)
+
+    def _state(
+        self, of: int, state: State, summary: Summary | None = None
+    ) -> dict[str, Any] | None:
+        if self._is_hidden(state.message):
+            return None
         return message_fields(
             state.message,
             render(of, self._series),
@@ -174,8 +182,11 @@ class _Teller:
             item = annotation_to_wire(event.annotation, of, serial, ms, binary=binary)
             yield Sort.ANNOTATIONS, item
         found = self._batch.sums.get(event.of)
-        if found and self._view.messages and self._batch.annotated[event.of] == record.serial:
-            yield Sort.MESSAGES, summary_to_wire(found.name, found.summary, of, serial, ms)
+        if found is None or self._is_hidden(found.message):
+            return
+        if self._view.messages and self._batch.annotated[event.of] == record.serial:
+            item = summary_to_wire(found.message.name, found.summary, of, serial, ms)
+            yield Sort.MESSAGES, item
 
     def _lifecycle(self, record: Record) -> dict[str, Any] | None:
         told = meta.message(record)
@@ -183,3 +194,10 @@ class _Teller:
             return None
         serial, ms = render(record.serial, self._series), ms_of(record.serial)
         return message_fields(told, serial, ms, binary=self._view.binary, action=ACTION_META)
+
+
+def _as_said(event: MessageUpdated | MessageAppended, serial: int) -> State:
+    """A change by itself: the message as it is then, or what was appended."""
+    if isinstance(event, MessageUpdated):
+        return updated(event, serial)
+    return State(event.fragment, serial, APPEND, event.operation)

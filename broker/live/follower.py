@@ -146,6 +146,6 @@ def _sum(view: View, key: ChannelKey, of: int) -> Sum | None:
         return None
     state = state_of(view, *key, of)
     if state is not None:
-        return Sum(state.message.name, summary)
+        return Sum(state.message, summary)
     record = published_at(view, *key, of)
-    return None if record is None else Sum(record.event.message.name, summary)
+    return None if record is None else Sum(record.event.message, summary)

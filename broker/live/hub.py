@@ -18,6 +18,7 @@ from broker.events import MessageAnnotated, MessageAppended, MessagePublished, M
 from broker.interactions.showing import MessageShown
 from broker.interactions.state import State
 from broker.interactions.summaries import Summary
+from broker.messages.message import Message
 from storage import Log, Record
 
 TURN_DELIVERIES = 200
@@ -39,9 +40,9 @@ class Changes(NamedTuple):
 
 
 class Sum(NamedTuple):
-    """What the annotations of a message come to, and what it is called."""
+    """What the annotations of a message come to."""
 
-    name: str | None
+    message: Message
     summary: Summary
 
 
@@ -69,7 +70,7 @@ class Batch:
         self.records = records
         self.first = records[0].serial
         self.last = records[-1].serial
-        self.encoded: dict[Any, bytes] = {}
+        self.encoded: dict[Any, Any] = {}
         self.publishers = {_publisher(record) for record in records}
         self.changes: dict[int, Changes] = {}
         self.states: dict[int, State | None] = {}

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from broker.channels.message_filter import MessageFilter
 from broker.channels.presence import PRESENCE_ACTIONS, PresenceAction
 from broker.errors import BadRequest
 from broker.events import Kind, Operation
@@ -21,6 +22,7 @@ from storage.serial import SERIAL_MAX, first_at, last_at, ms_of
 INVALID_VALUE = 40003
 Direction = Literal["backwards", "forwards"]
 LIMIT_DEFAULT = 100
+SCANNED_MAX = 1_000  # messages that one page of a filtered history looks at
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,17 +85,42 @@ async def presence_history(log: Log, app: str, channel: str, query: HistoryQuery
 
 
 async def history(
-    log: Log, app: str, channel: str, query: HistoryQuery, series: str
+    log: Log,
+    app: str,
+    channel: str,
+    query: HistoryQuery,
+    series: str,
+    selected: MessageFilter | None = None,
 ) -> HistoryPage:
-    """Each message where it was published, as it stands now."""
+    """Each message where it was published, as it stands now; of a filter those that it matches."""
     stream, span = Stream(app, channel, Kind.MESSAGES), query.span()
 
     def ask(view: View) -> HistoryPage:
+        if selected is not None:
+            return _selected(view, stream, query, selected, series)
         page = view.page(stream, span, limit=query.limit)
         messages = tuple(as_it_stands(view, record, series) for record in page.records)
         return HistoryPage(messages, _following(query, page))
 
     return await log.query(ask)
+
+
+def _selected(
+    view: View, stream: Stream, query: HistoryQuery, selected: MessageFilter, series: str
+) -> HistoryPage:
+    """A page that looked at SCANNED_MAX messages may hold few, or none, and have another behind."""
+    page = view.page(stream, query.span(), limit=SCANNED_MAX)
+    messages: list[StoredMessage] = []
+    last = 0
+    for record in page.records:
+        message = as_it_stands(view, record, series)
+        if not selected.matches(message):
+            continue
+        if len(messages) == query.limit:
+            return HistoryPage(tuple(messages), msgspec.structs.replace(query, cursor=last))
+        messages.append(message)
+        last = record.serial
+    return HistoryPage(tuple(messages), _following(query, page))
 
 
 def _following(query: HistoryQuery, page: Page) -> HistoryQuery | None:

@@ -38,7 +38,7 @@ INVALID_EXTRAS = 40032
 INVALID_VALUE = 40003
 
 # MessageAction (TM5): what a message on the wire is; history holds creations until messages mutate.
-ACTION_CREATE, ACTION_UPDATE, ACTION_META, ACTION_SUMMARY = 0, 1, 3, 4
+ACTION_CREATE, ACTION_UPDATE, ACTION_META, ACTION_SUMMARY, ACTION_APPEND = 0, 1, 3, 4, 5
 _CHANGES = (1, 2, 5)
 TEXT_CHARS_MAX = 2_048  # of what an operator says about a change
 
