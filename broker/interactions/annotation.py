@@ -13,10 +13,13 @@ from broker.auth.credentials import Principal
 from broker.errors import BadRequest, Unauthorized
 from broker.events import Annotation
 from broker.interactions.summaries import IDENTIFIED, NAMED, method_of
-from broker.messages.message import json_text
+from broker.messages.extras import check_encodable
+from broker.messages.message import INVALID_DATA, json_text
 from broker.messages.payload_encoding import stored_payload
+from broker.messages.publish import check_unicode
 
 UNREADABLE = 40001
+INVALID_VALUE = 40003
 INVALID_ID = 40031
 INVALID_EXTRAS = 40032
 UNIDENTIFIED = 40161
@@ -96,8 +99,10 @@ def _annotation(
     client_id = principal.identify(given.client_id)
     _check_method(given, client_id)
     if given.extras is not None:
-        json_text(given.extras, "extras", INVALID_EXTRAS)
+        check_encodable(given.extras)
     data, encoding = stored_payload(given.data, given.encoding)
+    if isinstance(data, str):
+        check_unicode(data, "data", INVALID_DATA)
     return Annotation(
         id=id_,
         action=given.action,
@@ -118,7 +123,7 @@ def _check_texts(**texts: str | None) -> None:
     for field, text in texts.items():
         if text is not None and len(text) > TEXT_CHARS_MAX:
             raise BadRequest(f"{field} exceeds {TEXT_CHARS_MAX} characters")
-        json_text(text, field, 40000)
+        check_unicode(text or "", field, INVALID_VALUE)
 
 
 def _check_method(given: WireAnnotation, client_id: str | None) -> None:

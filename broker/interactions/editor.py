@@ -15,9 +15,10 @@ from broker.interactions.changing import NOT_MUTABLE, ChangeMessage
 from broker.interactions.state import DELETE, State
 from broker.interactions.versions import published_at, versions
 from broker.live.epoch import Epoch
-from broker.messages.extras import check_extras
+from broker.messages.extras import check_encodable
 from broker.messages.history import as_it_stands, stored
 from broker.messages.message import Message, StoredMessage
+from broker.messages.publish import DEFAULT_LIMITS, check_unicode, checked_message
 from broker.messages.publishing import Origin
 from broker.messages.serials import parse, render
 from broker.settings import BrokerSettings
@@ -61,8 +62,7 @@ class Editor:
         with mapped(), self._log.view() as view:
             original = self._published(view, principal.app_id, channel, serial).event.message
         _require(principal, channel, wanted.action, original)
-        if wanted.message.extras is not None:
-            check_extras(wanted.message.extras, principal, channel)
+        change = checked_message(wanted.message, principal, channel, DEFAULT_LIMITS)
         base = origin.base if origin else randomness.new_id()
         return ChangeMessage(
             principal.app_id,
@@ -71,7 +71,7 @@ class Editor:
             wanted.action,
             f"{base}:0",
             original,
-            wanted.message,
+            change,
             self._settings.message_bytes_max,
             _signed(principal, wanted.operation),
             (origin.connection, origin.msg_serial) if origin else None,
@@ -153,5 +153,7 @@ def _require(principal: Principal, channel: str, action: int, original: Message)
 def _signed(principal: Principal, operation: Operation | None) -> Operation | None:
     """An operation with who does it. Raises BadRequest 40012 for somebody else."""
     given = operation or Operation()
+    check_unicode(given.description or "", "description", INVALID_VALUE)
+    check_encodable(given.metadata or {})
     signed = msgspec.structs.replace(given, client_id=principal.identify(given.client_id))
     return None if signed == Operation() else signed

@@ -25,7 +25,6 @@ from broker.messages.message import (
     PresenceMessage,
     StoredMessage,
     Version,
-    encode_payload,
 )
 from broker.messages.payload_encoding import binary_payload, stored_payload, text_payload
 
@@ -130,7 +129,7 @@ def read_change(item: object, serial: str | None = None) -> Change:
     action = ACTION_UPDATE if fields.action is None else fields.action
     if action not in _CHANGES:
         raise BadRequest("action must be to update, delete or append: 1, 2 or 5")
-    data, encoding = encode_payload(*stored_payload(fields.data, fields.encoding))
+    data, encoding = stored_payload(fields.data, fields.encoding)
     message = Message(name=fields.name, data=data, encoding=encoding, extras=fields.extras)
     return Change(named, action, message, _operation(fields.version))
 
