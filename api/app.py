@@ -24,6 +24,7 @@ from api.rest import (
     channels,
     comet,
     documentation,
+    message,
     messages,
     presence,
     service,
@@ -53,6 +54,7 @@ def create_app(broker: Broker, settings: ServerSettings, *, sandbox: bool = Fals
     app.register_blueprint(service.routes(broker))
     app.register_blueprint(channels.routes(broker))
     app.register_blueprint(messages.routes(broker, settings))
+    app.register_blueprint(message.routes(broker, settings))
     app.register_blueprint(batch_publish.routes(broker, settings))
     app.register_blueprint(presence.routes(broker))
     app.register_blueprint(batch_presence.routes(broker))

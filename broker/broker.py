@@ -26,12 +26,15 @@ from broker.auth.tokens import TokenDetails
 from broker.channel import Channel
 from broker.channels import channel_name, lifecycle
 from broker.channels.lifecycle import ChannelsPage
+from broker.channels.message_filter import MessageFilter
 from broker.channels.occupancy import Occupancy
 from broker.channels.presence import MembersPage, members_page
 from broker.clock import Clock, wall_clock
 from broker.domain import broker_domain
 from broker.errors import BadRequest, BrokerError, NotFound
 from broker.events import Kind
+from broker.interactions.annotator import Annotator
+from broker.interactions.editor import Editor
 from broker.live.epoch import Epoch
 from broker.messages import history
 from broker.messages.history import HistoryPage, HistoryQuery, PresencePage
@@ -64,6 +67,8 @@ class Broker:
         self.epoch.hub.watch(Kind.SYSTEM, lambda _: self.apps.forget())
         self._purging = trio.Lock()
         self.publisher = Publisher(log, self.epoch, settings, self.metrics, series)
+        self.editor = Editor(log, self.epoch, settings, series)
+        self.annotator = Annotator(log, self.epoch, settings, series)
 
     def channel(self, name: str, *, app: str | None = None) -> Channel:
         """A channel of an app (default: the oldest). Raises BadRequest 40010 for a bad name,
@@ -148,10 +153,13 @@ class Broker:
         principal.require("history", channel)
         return await self.read_history(principal.app_id, channel, query)
 
-    async def read_history(self, app: str, channel: str, query: HistoryQuery) -> HistoryPage:
+    async def read_history(
+        self, app: str, channel: str, query: HistoryQuery, selected: MessageFilter | None = None
+    ) -> HistoryPage:
+        """A page of a channel's messages, or of those that a filter matches."""
         self._check_limit(query)
         with mapped():
-            return await history.history(self.log, app, channel, query, self.series)
+            return await history.history(self.log, app, channel, query, self.series, selected)
 
     def _check_limit(self, query: HistoryQuery) -> None:
         limit_max = self.settings.history_limit_max

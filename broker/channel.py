@@ -8,6 +8,9 @@ from broker.apps import ROOT_CAPABILITY
 from broker.auth import capability
 from broker.auth.credentials import Principal
 from broker.errors import BadRequest
+from broker.events import Operation
+from broker.interactions.change import Change
+from broker.interactions.state import APPEND, DELETE, UPDATE
 from broker.live.hub import ChannelKey
 from broker.live.subscription import Subscription
 from broker.messages.history import LIMIT_DEFAULT, Direction, HistoryPage, HistoryQuery
@@ -48,6 +51,26 @@ class Channel:
     async def publish_all(self, messages: Sequence[Message]) -> "Published":
         """Publish several messages, all or none. Ids must be `<base>:<index>`, or absent."""
         return await self._broker.publish(self._principal, self.name, messages)
+
+    async def update(
+        self, serial: str, *, name: str | None = None, data: Any = None, description: str = ""
+    ) -> str:
+        """Change a message; what is not given stays. Returns the serial of the new version. Raises
+        BadRequest 93002 unless the namespace says that its messages can change."""
+        return await self._change(serial, UPDATE, Message(name=name, data=data), description)
+
+    async def append(self, serial: str, data: str | bytes, *, description: str = "") -> str:
+        """Put more behind a message's data. As `update`."""
+        return await self._change(serial, APPEND, Message(data=data), description)
+
+    async def delete(self, serial: str, *, data: Any = None, description: str = "") -> str:
+        """Mark a message as deleted; its data stays unless other data is given. As `update`."""
+        return await self._change(serial, DELETE, Message(data=data), description)
+
+    async def _change(self, serial: str, action: int, message: Message, description: str) -> str:
+        operation = Operation(description=description) if description else None
+        change = Change(serial, action, message, operation)
+        return await self._broker.editor.change(self._principal, self.name, change)
 
     async def history(
         self,

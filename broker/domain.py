@@ -10,6 +10,8 @@ from broker.channels.occupancy import Occupancies
 from broker.channels.presence import Members
 from broker.channels.registry import Channels
 from broker.events import decode, encode
+from broker.interactions import annotating, changing
+from broker.interactions.projection import Interactions
 from broker.live import app_log, connection_log, idle_channels
 from broker.live.connection_log import ConnectionLog
 from broker.messages import publishing
@@ -31,6 +33,7 @@ PROJECTIONS: tuple[Projection, ...] = (
     ActiveChannels(),
     Dedup(),
     Accepted(),
+    Interactions(),
     Members(),
     Occupancies(),
     ConnectionLog(),
@@ -47,6 +50,8 @@ def broker_domain() -> Domain:
         **administration.DECIDE,
         **app_log.DECIDE,
         **publishing.DECIDE,
+        **changing.DECIDE,
+        **annotating.DECIDE,
         **presence.DECIDE,
         **occupancy.DECIDE,
         **idle_channels.DECIDE,

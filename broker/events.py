@@ -28,6 +28,7 @@ class Kind(IntEnum):
     NONCES = 9
     REVOCATIONS = 10
     STATS = 11
+    VERSIONS = 12
     SYSTEM = 16
 
 
@@ -36,10 +37,70 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
 
 
 class MessagePublished(Event, frozen=True, tag="message", gc=False):
-    """One message of a publish. `keyed`: the publisher chose the id, so a repeat is a duplicate."""
+    """One message of a publish. `keyed`: the publisher chose the id, so a repeat is a duplicate.
+    `mutable`: it was published where messages can change (broker.interactions)."""
 
     message: Message
     keyed: bool = False
+    mutable: bool = False
+
+
+class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who changed a message, and why, as they said (MOP)."""
+
+    client_id: str | None = None
+    description: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class MessageUpdated(Event, frozen=True, tag="message.updated", gc=False):
+    """A message became another, whole, or was deleted (`action` 1 or 2). `of`: its serial. `id`:
+    of this change. `sent`: the (connectionId, msgSerial) that it came with."""
+
+    of: int
+    id: str
+    message: Message
+    action: int
+    operation: Operation | None = None
+    sent: tuple[str, int] | None = None
+
+
+class MessageAppended(Event, frozen=True, tag="message.appended", gc=False):
+    """A message grew: `fragment.data` came behind its data, with the rest of `fragment` as it is
+    now. `base`: the message before, where no version of it was stored. Otherwise as
+    MessageUpdated."""
+
+    of: int
+    id: str
+    fragment: Message
+    base: Message | None = None
+    operation: Operation | None = None
+    sent: tuple[str, int] | None = None
+
+
+class Annotation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """What a client says about a message, or takes back (`action` 0 or 1; TAN2)."""
+
+    id: str
+    action: int
+    type: str
+    name: str | None = None
+    count: int | None = None
+    data: Any = None  # as Message.data
+    encoding: str | None = None
+    client_id: str | None = None
+    connection_id: str | None = None
+    extras: dict[str, Any] | None = None
+
+
+class MessageAnnotated(Event, frozen=True, tag="message.annotated", gc=False):
+    """`of`: the serial of the message. `keyed`: the client chose the id, so a repeat is one.
+    `sent`: as of MessageUpdated, of the first annotation of a request."""
+
+    of: int
+    annotation: Annotation
+    keyed: bool = False
+    sent: tuple[str, int] | None = None
 
 
 class ChannelCreated(Event, frozen=True, tag="channel.created"):
@@ -238,6 +299,9 @@ class StatsRemoved(Event, frozen=True, tag="stats.removed"):
 
 AnyEvent = (
     MessagePublished
+    | MessageUpdated
+    | MessageAppended
+    | MessageAnnotated
     | ChannelCreated
     | ChannelRemoved
     | MemberEntered

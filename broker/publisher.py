@@ -115,11 +115,13 @@ class Publisher:
     def check(self, permitted: Permit, messages: Sequence[Message]) -> Checked:
         """The messages of a publish as they are to be stored. Raises as `validate` says."""
         principal = permitted.principal
+        rules = self._epoch.rules.get(principal.app_id, permitted.channel)
         return validate(
             [self._on_behalf(principal, message) for message in messages],
             permitted,
             limits=self._limits,
-            identified=self._epoch.rules.get(principal.app_id, permitted.channel).identified,
+            identified=rules.identified,
+            mutable=rules.mutable_messages,
         )
 
     def prepare(self, permitted: Permit, messages: Sequence[Message], origin: Origin) -> Publish:

@@ -21,6 +21,9 @@ from broker.events import (
     ChannelClosed,
     ChannelRemoved,
     Kind,
+    MessageAppended,
+    MessagePublished,
+    MessageUpdated,
     PurgeCompleted,
     PurgeRequested,
 )
@@ -31,8 +34,16 @@ from storage import Cut, Decision, Log, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
 
 TABLE = "purges"
-_CHANNEL_KINDS = (Kind.MESSAGES, Kind.EPHEMERAL, Kind.PRESENCE, Kind.ATTACHMENTS, Kind.ANNOTATIONS)
-_CLIENT_KINDS = (Kind.MESSAGES, Kind.EPHEMERAL)
+# Cuts are made from the last to the first: messages go before what is about them.
+_CHANNEL_KINDS = (
+    Kind.VERSIONS,
+    Kind.ANNOTATIONS,
+    Kind.EPHEMERAL,
+    Kind.PRESENCE,
+    Kind.ATTACHMENTS,
+    Kind.MESSAGES,
+)
+_CLIENT_KINDS = (Kind.MESSAGES, Kind.EPHEMERAL, Kind.VERSIONS)
 
 
 class Purge(msgspec.Struct, frozen=True):
@@ -155,7 +166,13 @@ async def _channels(log: Log, request: PurgeRequested) -> list[str]:
 async def _redact_client(log: Log, request: PurgeRequested, channel: str, serial: int) -> None:
     for kind in _CLIENT_KINDS:
         stream = Stream(request.app, channel, kind)
-        await log.redact(stream, serial, lambda event: event.message.client_id == request.client_id)
+        await log.redact(stream, serial, lambda event: _publisher(event) == request.client_id)
+
+
+def _publisher(event: MessagePublished | MessageUpdated | MessageAppended) -> str | None:
+    """Whose message it is, or is about."""
+    message = event.fragment if isinstance(event, MessageAppended) else event.message
+    return message.client_id
 
 
 DECIDE: dict[type, Decide] = {

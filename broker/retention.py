@@ -5,16 +5,20 @@ from broker.auth.nonces import NONCE_RETENTION_MS
 from broker.auth.revocations import REVOCATION_RETENTION_MS
 from broker.events import Kind
 from broker.settings import FOREVER, HOUR_MS, BrokerSettings
-from storage import Log, Retention, Rows, Stream
+from storage import Log, Retention, Stream, View
 
 STATS_CURSOR_RETENTION_MS = HOUR_MS  # the row that they fold to is kept
 
 
-def retention(rows: Rows, settings: BrokerSettings, stream: Stream) -> Retention:
+def retention(view: View, settings: BrokerSettings, stream: Stream) -> Retention:
     """What a stream keeps. Channel, app and system streams without an entry keep everything."""
     match stream.kind:
-        case Kind.MESSAGES | Kind.PRESENCE | Kind.ANNOTATIONS:
-            rules = tenancy.rules(rows, stream.app, stream.channel)
+        case Kind.VERSIONS | Kind.ANNOTATIONS:
+            # What is about messages is kept as long as any message before it is.
+            messages = view.first(Stream(stream.app, stream.channel, Kind.MESSAGES))
+            return Retention(before=messages or view.position + 1)
+        case Kind.MESSAGES | Kind.PRESENCE:
+            rules = tenancy.rules(view, stream.app, stream.channel)
             age = (
                 settings.message_retention_ms if rules.retention_ms is None else rules.retention_ms
             )
@@ -39,4 +43,4 @@ def _age(ms: int) -> int | None:
 
 async def sweep(log: Log, settings: BrokerSettings) -> int:
     """Trim every stream to what it keeps; returns how many needed it."""
-    return await log.sweep(lambda rows, stream: retention(rows, settings, stream))
+    return await log.sweep(lambda view, stream: retention(view, settings, stream))

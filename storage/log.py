@@ -160,7 +160,7 @@ class Log:
         """Ask the projections, in one read transaction on a thread."""
 
         def answer(reader: Reader) -> T:
-            return ask(View(reader, self.domain.projections))
+            return ask(View(reader, self.domain, self.settings))
 
         return await self.in_thread(answer)
 
@@ -168,7 +168,7 @@ class Log:
     def view(self) -> Iterator[View]:
         """The projections, for a few point reads on this thread (about a microsecond each)."""
         with self.engine.read() as reader:
-            yield View(reader, self.domain.projections)
+            yield View(reader, self.domain, self.settings)
 
     async def in_thread(self, work: Callable[[Reader], T]) -> T:
         """Run `work` with a read transaction on the pool; it must be bounded."""
@@ -240,7 +240,7 @@ class Log:
         self, policy: Policy, now_ms: int, after: bytes, reader: Reader
     ) -> tuple[list[Cut], bytes]:
         return due(
-            reader, View(reader, self.domain.projections), policy, now_ms, after, SWEEP_STREAMS
+            reader, View(reader, self.domain, self.settings), policy, now_ms, after, SWEEP_STREAMS
         )
 
     async def redact(self, stream: Stream, last: int, matches: Callable[[Any], bool]) -> None:

@@ -11,13 +11,14 @@ from typing import NamedTuple
 from storage.chain import last_link
 from storage.engine import Reader, Writer
 from storage.errors import Damaged
-from storage.projection import Domain, OnTrim, Rows
+from storage.projection import Domain, OnTrim
 from storage.reading import Span, walk_stream
 from storage.record import NO_LINK, Record, Stream, redact, serial_key, stream_key, unpack
 from storage.rows import Overlay, ProjectionTable
 from storage.serial import first_at
 from storage.snapshot import Snapshot, read_snapshot, write_snapshot
 from storage.stage import Stage
+from storage.view import View
 from storage.writer import Step
 
 _KEY_BYTES = len(stream_key(Stream("", "", 0)))
@@ -26,11 +27,13 @@ _PAST_SERIALS = b"\xff" * 9
 
 class Retention(NamedTuple):
     """What a stream keeps: what is younger than `age_ms`, at most so many `records`, at most `size`
-    bytes of them (the record that crosses the bound stays). None is no bound."""
+    bytes of them (the record that crosses the bound stays). None is no bound. `before`: what lies
+    before this serial goes, for a stream that is about the records of another."""
 
     age_ms: int | None = None
     records: int | None = None
     size: int | None = None
+    before: int | None = None
 
 
 class Cut(NamedTuple):
@@ -50,7 +53,7 @@ class Cut(NamedTuple):
         )
 
 
-Policy = Callable[[Rows, Stream], Retention]
+Policy = Callable[[View, Stream], Retention]
 
 
 def streams(reader: Reader, after: bytes = b"") -> Iterator[tuple[bytes, Stream]]:
@@ -73,7 +76,7 @@ def _stream_of(reader: Reader, serial: bytes) -> Stream:
 
 
 def due(
-    reader: Reader, rows: Rows, policy: Policy, now_ms: int, after: bytes, limit: int
+    reader: Reader, view: View, policy: Policy, now_ms: int, after: bytes, limit: int
 ) -> tuple[list[Cut], bytes]:
     """The cuts that a policy asks for among the next `limit` streams, and where to go on; b"" when
     these were the last."""
@@ -82,7 +85,7 @@ def due(
         if number == limit:
             return cuts, after
         after = key + _PAST_SERIALS
-        cut = _cut(reader, stream, policy(rows, stream), now_ms)
+        cut = _cut(reader, stream, policy(view, stream), now_ms)
         if cut is not None:
             cuts.append(cut)
     return cuts, b""
@@ -90,9 +93,10 @@ def due(
 
 def _cut(reader: Reader, stream: Stream, keep: Retention, now_ms: int) -> Cut | None:
     last = last_link(reader, stream)
+    by_age = first_at(max(0, now_ms - keep.age_ms)) if keep.age_ms is not None else 0
     cut = Cut(
         stream,
-        first_at(max(0, now_ms - keep.age_ms)) if keep.age_ms is not None else 0,
+        max(by_age, keep.before - 1 if keep.before else 0),
         last.sequence - keep.records if keep.records is not None else 0,
         last.total - keep.size if keep.size is not None else 0,
     )

@@ -11,6 +11,7 @@ from api.realtime.protocol import ATTACH_RESUME, Inbound
 from broker.auth.credentials import NOT_PERMITTED, Principal
 from broker.channels import channel_name, meta, modes
 from broker.channels.channel_name import ChannelName
+from broker.channels.message_filter import MessageFilter, message_filter
 from broker.channels.modes import Mode
 from broker.errors import BadRequest, Unauthorized
 from broker.live.attach_point import Rewind, parse_rewind
@@ -20,13 +21,19 @@ parsed = lru_cache(maxsize=10_000)(channel_name.parse)
 
 INVALID_NAME = 40010
 FILTER = "filter"
+# What may be done on a channel that is another's view: it is listened to.
+_SEEN_OF = {
+    meta.QUALIFIER: Mode.SUBSCRIBE,
+    FILTER: Mode.SUBSCRIBE | Mode.ANNOTATION_SUBSCRIBE,
+}
 # The parameters that mean something here, and are echoed; others are ignored (reference 3.7).
 _KNOWN = ("rewind", "rewindLimit", "modes", "occupancy", "delta")
 
 
 class Wanted(NamedTuple):
     """An ATTACH that may be granted: `modes` of those `asked`. `serial`: what the client saw last,
-    as it wrote it. `continues`: it says that it was attached before."""
+    as it wrote it. `continues`: it says that it was attached before. `filter`: which messages it is
+    about, of a filtered channel."""
 
     name: ChannelName
     asked: Mode
@@ -35,13 +42,13 @@ class Wanted(NamedTuple):
     serial: str | None
     rewind: Rewind | None
     continues: bool
+    filter: MessageFilter | None = None
 
 
 def wanted(request: Inbound, principal: Principal) -> Wanted:
     """Raises BadRequest 40010 for the name, 40000 for a parameter; Unauthorized 40160."""
     name = parsed(request.channel or "")
-    if name.qualifier == FILTER:
-        raise BadRequest("filtered channels are not supported", INVALID_NAME)
+    selected = message_filter(name.expression) if name.expression else None
     params = _params(name, request.params)
     flags = request.flags or 0
     asked = _asked(params, flags)
@@ -60,6 +67,7 @@ def wanted(request: Inbound, principal: Principal) -> Wanted:
         request.channel_serial or None,
         parse_rewind(rewind, params.get("rewindLimit")) if rewind else None,
         continues,
+        selected,
     )
 
 
@@ -79,6 +87,6 @@ def _asked(params: dict[str, str], flags: int) -> Mode:
 
 
 def permitted(name: ChannelName, principal: Principal) -> Mode:
-    """Every mode that a client may have on a channel; a metachannel is only listened to."""
+    """Every mode that a client may have on a channel."""
     found = modes.permitted(principal.capability, name.sent)
-    return found & Mode.SUBSCRIBE if name.qualifier == meta.QUALIFIER else found
+    return found & _SEEN_OF.get(name.qualifier or "", modes.ALL)

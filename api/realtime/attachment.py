@@ -6,28 +6,41 @@ encoded apart where it does not want their echo. What an encoding holds is count
 the statistics cost an addition for each attachment.
 """
 
+from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
+from api.realtime.deltas import FORMAT, PARAMETER, Base, as_deltas
 from api.realtime.outbox import Outbox
 from api.realtime.protocol import Action, encode
 from broker.channels.channel_name import ChannelName
+from broker.channels.message_filter import MessageFilter
 from broker.channels.modes import Mode
-from broker.live.delivery import View, runs
+from broker.live.delivery import Sort, View, runs
 from broker.live.follower import Follower
+from broker.live.given import AS_IT_SAYS, Plan
 from broker.live.hub import Batch
 from broker.stats.activity import Activity
 
 
 class Encoded(NamedTuple):
-    """The frames of a batch; how many messages and presence messages are in them, and the size of
-    their payloads."""
+    """The frames of a batch; the `base` that their receivers have then (api.realtime.deltas); how
+    many messages and presence messages are in them, and the size of their payloads."""
 
     data: bytes
+    base: Base | None
     messages: int
     messages_size: int
     presence: int
     presence_size: int
+
+
+_ACTIONS = {
+    Sort.MESSAGES: Action.MESSAGE,
+    Sort.PRESENCE: Action.PRESENCE,
+    Sort.ANNOTATIONS: Action.ANNOTATION,
+}
 
 
 class Attachment(Follower):
@@ -52,6 +65,7 @@ class Attachment(Follower):
         *,
         binary: bool,
         silent_for: str | None,
+        message_filter: MessageFilter | None = None,
     ) -> None:
         """Say where it delivers to, and how."""
         self.name = name
@@ -63,6 +77,9 @@ class Attachment(Follower):
         self._counted = 0  # the serial up to which deliveries were counted
         self._binary = binary
         self._silent_for = silent_for
+        self._filter = message_filter
+        self._base: Base | None = None
+        self.known.sees_all = silent_for is None and message_filter is None
 
     def grant(self, modes: Mode, params: dict[str, str]) -> None:
         """What it may do and sees from now on."""
@@ -73,19 +90,33 @@ class Attachment(Follower):
             self._binary,
             messages=Mode.SUBSCRIBE in modes,
             presence=Mode.PRESENCE_SUBSCRIBE in modes,
+            annotations=Mode.ANNOTATION_SUBSCRIBE in modes,
+            filter=self._filter,
         )
         self._variant = (self.name, self._view)
+        self._is_delta = params.get(PARAMETER) == FORMAT
+        self.forget_base()
 
     def emit(self, batch: Batch) -> None:
         if self.is_closed:
             return
+        plan = AS_IT_SAYS
+        if batch.annotated:
+            self.sum_up(batch)
+        if batch.changes:
+            plan = self.known.plan(batch, partial(self.state_of, batch))
         if self._silent_for is not None and self._silent_for in batch.publishers:
-            encoded = self._encode(batch, self._view._replace(without=self._silent_for))
+            view = self._view._replace(without=self._silent_for)
+            encoded = self._encode(batch, view, plan)
         else:
-            shared: Encoded | None = batch.encoded.get(self._variant)
+            variant: tuple[Any, ...] = self._variant
+            if plan is not AS_IT_SAYS or self._is_delta:
+                variant = (*variant, plan, self._base)
+            shared: Encoded | None = batch.encoded.get(variant)
             if shared is None:
-                shared = batch.encoded[self._variant] = self._encode(batch, self._view)
+                shared = batch.encoded[variant] = self._encode(batch, self._view, plan)
             encoded = shared
+        self._base = encoded.base
         if encoded.data:
             self._outbox.deliver(encoded.data, self, batch.first)
             self._count(batch, encoded)
@@ -96,7 +127,8 @@ class Attachment(Follower):
             records = [record for record in batch.records if record.serial > self._counted]
             if not records:
                 return
-            encoded = self._encode(Batch(records), self._view._replace(without=self._silent_for))
+            view = self._view._replace(without=self._silent_for)
+            encoded = self._encode(Batch(records), view, AS_IT_SAYS)
         self._counted = batch.last
         app = self.key.app
         if encoded.messages:
@@ -107,18 +139,30 @@ class Attachment(Follower):
     def lagging(self) -> None:
         self._lagging(self)
 
-    def _encode(self, batch: Batch, view: View) -> Encoded:
-        frames = []
-        items, sizes = [0, 0], [0, 0]
-        for run in runs(batch.records, self._series, view):
+    def forget_base(self) -> None:
+        """The client may hold something else than what it was given last: it gets the next message
+        whole."""
+        self._base = None
+
+    def fall_behind(self, position: int) -> None:
+        self.forget_base()
+        super().fall_behind(position)
+
+    def _encode(self, batch: Batch, view: View, plan: Plan) -> Encoded:
+        frames, base = [], self._base
+        count, size = Counter[bool](), Counter[bool]()
+        for run in runs(batch, self._series, view, plan):
+            items = run.items
+            if self._is_delta and run.sort is Sort.MESSAGES:
+                items, base = as_deltas(items, base, binary=self._binary)
             message = {
-                "action": Action.PRESENCE if run.presence else Action.MESSAGE,
+                "action": _ACTIONS[run.sort],
                 "channel": self.name,
                 "channelSerial": run.serial,
-                "timestamp": run.items[-1]["timestamp"],
-                "presence" if run.presence else "messages": run.items,
+                "timestamp": items[-1]["timestamp"],
+                run.sort.value: items,
             }
             frames.append(encode(message, binary=self._binary))
-            items[run.presence] += len(run.items)
-            sizes[run.presence] += run.size
-        return Encoded(b"".join(frames), items[0], sizes[0], items[1], sizes[1])
+            count[run.sort is Sort.PRESENCE] += len(items)
+            size[run.sort is Sort.PRESENCE] += run.size
+        return Encoded(b"".join(frames), base, count[False], size[False], count[True], size[True])

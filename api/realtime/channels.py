@@ -60,8 +60,10 @@ class Channels:
             self._fail(name, error)
 
     def _attach(self, asked: Wanted, known: Attachment | None) -> None:
-        """A channel that is attached goes on, unless it is to be rewound."""
-        if known is not None and (asked.continues or asked.rewind is None):
+        """A channel that is attached goes on, unless it is to be rewound, or could not make sense
+        of a delta and says where that was (RTL18c)."""
+        recovers = "delta" in asked.params and asked.serial is not None
+        if known is not None and not recovers and (asked.continues or asked.rewind is None):
             known.asked = asked.asked
             self._grant(known, asked.modes, asked.params, resumed=asked.continues)
             return
@@ -125,7 +127,12 @@ class Channels:
     def _begin(self, asked: Wanted) -> None:
         wiring = self._wiring
         key, point = wiring.broker.epoch.attach_points.find(
-            wiring.app, asked.name, asked.modes, serial=asked.serial, rewind=self._rewind(asked)
+            wiring.app,
+            asked.name,
+            asked.modes,
+            serial=asked.serial,
+            rewind=self._rewind(asked),
+            selected=asked.filter,
         )
         attachment = Attachment(wiring.broker.log, key, point.position, point.floors)
         attachment.prepare(
@@ -136,6 +143,7 @@ class Channels:
             wiring.broker.epoch.activity,
             binary=wiring.binary,
             silent_for=None if wiring.echo else wiring.held.id,
+            message_filter=asked.filter,
         )
         attachment.grant(asked.modes, asked.params)
         attachment.base, attachment.asked = asked.name, asked.asked

@@ -58,6 +58,7 @@ class OccupancyReports:
             "encoding": "json",
             "timestamp": timestamp,
         }
+        attachment.forget_base()
         self._wiring.send(
             {"action": Action.MESSAGE, "channel": attachment.name, "messages": [message]}
         )

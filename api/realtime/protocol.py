@@ -35,6 +35,7 @@ class Action(IntEnum):
     MESSAGE = 15
     SYNC = 16
     AUTH = 17
+    ANNOTATION = 21
 
 
 # Flags of ATTACH and ATTACHED below the modes (TR3).
@@ -56,6 +57,7 @@ class Inbound(msgspec.Struct, rename="camel", gc=False):
     params: dict[str, Any] | None = None
     messages: list[Any] | None = None
     presence: list[Any] | None = None
+    annotations: list[Any] | None = None
     auth: dict[str, Any] | None = None
 
 

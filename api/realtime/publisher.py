@@ -4,6 +4,8 @@ Everything that one read of the socket brought goes to the log as one job, so th
 commit; the order is kept. A message that breaks a rule is refused alone.
 """
 
+from typing import Any
+
 import trio
 
 from api.realtime.acknowledgements import Acknowledgements, Slot
@@ -18,11 +20,16 @@ from broker.channels.modes import Mode
 from broker.channels.presence import ChangePresence
 from broker.channels.presence_input import read_presence
 from broker.errors import BadRequest, NotFound, Unauthorized
+from broker.interactions import annotator
+from broker.interactions.annotating import AnnotateMessage
+from broker.interactions.changing import ChangeMessage
+from broker.interactions.editor import cost_of
 from broker.messages import wire
 from broker.messages.publish import Permit, permit
 from broker.messages.publishing import Origin, Publish
 from broker.messages.serials import render
 
+Command = Publish | ChangePresence | ChangeMessage | AnnotateMessage
 FORCED_NACK = 40099
 MODE_NOT_GRANTED = 40165
 NOT_ATTACHED = 90001
@@ -31,6 +38,7 @@ CHANNELS_REMEMBERED = 100
 MSG_SERIALS = 1 << 63  # a client counts from 0
 # As plain numbers: an enum takes longer over `in` than the rest of a message over its checks.
 PUBLISH, PRESENCE = int(Mode.PUBLISH), int(Mode.PRESENCE)
+ANNOTATION_PUBLISH = int(Mode.ANNOTATION_PUBLISH)
 
 
 class Publisher:
@@ -42,7 +50,7 @@ class Publisher:
         self._newest = -1
         self._permits: dict[str, Permit] = {}
         self._answers = Acknowledgements(wiring.send)
-        self._commands: list[Publish | ChangePresence] = []
+        self._commands: list[Command] = []
         self._slots: list[Slot] = []
         self._cost = 0
         self._room: trio.Event | None = None
@@ -51,6 +59,11 @@ class Publisher:
         """A MESSAGE. `attached`: the modes granted on its channel, None when not attached."""
         slot = self._expect(pm)
         try:
+            only = pm.messages[0] if pm.messages and len(pm.messages) == 1 else None
+            if only is not None and wire.is_change(only):
+                change = self._change_message(pm, only, attached)
+                self._add(slot, change, cost_of(change))
+                return
             command = self._publish(pm, attached)
         except BrokerError as error:
             self._refuse(slot, error, pm)
@@ -66,6 +79,20 @@ class Publisher:
             self._refuse(slot, error, pm)
             return
         self._add(slot, command, 256 * len(command.changes))
+
+    def annotation(self, pm: Inbound, attached: int | None) -> None:
+        """An ANNOTATION. As `message`."""
+        slot = self._expect(pm)
+        try:
+            origin, name = self._origin(pm), _ordinary(pm.channel)
+            _require(ANNOTATION_PUBLISH, attached)
+            command = self._wiring.broker.annotator.prepare(
+                self._wiring.principal, name.name, pm.annotations or [], origin=origin
+            )
+        except BrokerError as error:
+            self._refuse(slot, error, pm)
+            return
+        self._add(slot, command, annotator.cost_of(command))
 
     def refuse(self, msg_serial: int, error: BrokerError) -> None:
         """A message that could not be read at all."""
@@ -104,14 +131,12 @@ class Publisher:
     def _expect(self, pm: Inbound) -> Slot:
         return self._answers.expect(-1 if pm.msg_serial is None else pm.msg_serial)
 
-    def _add(self, slot: Slot, command: Publish | ChangePresence, cost: int) -> None:
+    def _add(self, slot: Slot, command: Command, cost: int) -> None:
         self._commands.append(command)
         self._slots.append(slot)
         self._cost += cost
 
-    def _submit(
-        self, commands: list[Publish | ChangePresence], slots: list[Slot], cost: int
-    ) -> None:
+    def _submit(self, commands: list[Command], slots: list[Slot], cost: int) -> None:
         series, metrics = self._wiring.broker.series, self._wiring.broker.metrics
 
         def done(results: list[Outcome | BrokerError]) -> None:
@@ -125,6 +150,9 @@ class Publisher:
                     metrics.published(count, result)
                     serials = result.serials[:count]
                     slot.answer = [None if s is None else render(s, series) for s in serials]
+                elif isinstance(command, ChangeMessage | AnnotateMessage):
+                    count = _results(command)
+                    slot.answer = [render(one or 0, series) for one in result.serials[:count]]
                 else:
                     slot.answer = ()
                     told = max((told, *(serial or 0 for serial in result.serials)))
@@ -154,6 +182,12 @@ class Publisher:
         _require(PUBLISH, attached)
         messages = wire.read_messages(pm.messages or [])
         return self._wiring.broker.publisher.prepare(permitted, messages, origin)
+
+    def _change_message(self, pm: Inbound, item: Any, attached: int | None) -> ChangeMessage:
+        origin, name = self._origin(pm), _ordinary(pm.channel)
+        _require(PUBLISH, attached)
+        change = wire.read_change(item)
+        return self._wiring.broker.editor.prepare(self._wiring.principal, name.name, change, origin)
 
     def _permit(self, channel: str) -> Permit:
         """Judged once for all that this principal publishes there."""
@@ -188,6 +222,11 @@ class Publisher:
             origin.msg_serial,
             settings.presence_members_max,
         )
+
+
+def _results(command: ChangeMessage | AnnotateMessage) -> int:
+    """How many of a command's events are its own; those that open a channel come behind them."""
+    return len(command.annotations) if isinstance(command, AnnotateMessage) else 1
 
 
 def _ordinary(channel: str | None) -> ChannelName:

@@ -139,6 +139,9 @@ class Session:
     def _presence(self, pm: Inbound) -> None:
         self._publisher.presence(pm, self._channels.presence_modes(pm.channel))
 
+    def _annotation(self, pm: Inbound) -> None:
+        self._publisher.annotation(pm, self._channels.modes(pm.channel))
+
     def _attach(self, pm: Inbound) -> None:
         self._channels.attach(pm)
 
@@ -273,4 +276,5 @@ _HANDLERS: dict[int, Callable[[Session, Inbound], None]] = {
     Action.MESSAGE: Session._message,
     Action.SYNC: Session._sync,
     Action.AUTH: Session._authenticate,
+    Action.ANNOTATION: Session._annotation,
 }

@@ -87,6 +87,43 @@ class PublishedMessage(Body, frozen=True, kw_only=True):
     extras: Extras | UnsetType = UNSET
 
 
+class MessageVersion(Body, frozen=True, kw_only=True):
+    """Who changes a message, and why (MOP)."""
+
+    client_id: Text = UNSET
+    description: Annotated[str, Meta(max_length=2048)] | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
+
+
+class MessageChange(Body, frozen=True, kw_only=True):
+    """What a message is to be; what is absent stays as it is."""
+
+    action: (
+        Annotated[int, Meta(ge=1, le=5, description="1 update (when absent), 2 delete, 5 append")]
+        | UnsetType
+    ) = UNSET
+    serial: Annotated[str, Meta(description="that of the path")] | UnsetType = UNSET
+    name: Annotated[str, Meta(max_length=2048)] | UnsetType = UNSET
+    data: str | dict[str, Any] | list[Any] | UnsetType = UNSET
+    encoding: Annotated[str, Meta(max_length=1024)] | UnsetType = UNSET
+    extras: Extras | UnsetType = UNSET
+    version: MessageVersion | UnsetType = UNSET
+
+
+class NewAnnotation(Body, frozen=True, kw_only=True):
+    """What a client says about a message, or takes back (TAN2)."""
+
+    action: Annotated[int, Meta(ge=0, le=1, description="0 to make it, 1 to take it back")]
+    type: Annotated[str, Meta(min_length=1, max_length=1024, description="namespace:method.v1")]
+    name: Annotated[str, Meta(max_length=1024)] | UnsetType = UNSET
+    count: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType = UNSET
+    id: Annotated[str, Meta(min_length=1, max_length=1024)] | UnsetType = UNSET
+    client_id: Annotated[str, Meta(min_length=1)] | UnsetType = UNSET
+    data: str | dict[str, Any] | list[Any] | UnsetType = UNSET
+    encoding: Annotated[str, Meta(max_length=1024)] | UnsetType = UNSET
+    extras: dict[str, Any] | UnsetType = UNSET
+
+
 class BatchSpec(Body, frozen=True, kw_only=True):
     """The same messages for each of some channels."""
 

@@ -1,6 +1,6 @@
 """`/channels/{channel}/messages`: publish (RSL1) and history (RSL2); reference 1.7."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, field
@@ -14,12 +14,13 @@ from api.operation import operation
 from api.replies import reply
 from api.rest import unenveloped
 from api.rest.bodies import PublishedMessage
-from api.rest.channel_segment import channel_of
+from api.rest.channel_segment import channel_of, viewed_channel
 from api.rest.history_paging import HistoryParams, history_links, history_query
 from api.rest.resources import Message as MessageOnWire
 from api.rest.resources import PublishResult, plain
 from api.settings import ServerSettings
 from broker import Broker, Message
+from broker.auth.credentials import Principal
 from broker.errors import BadRequest
 from broker.messages import wire
 
@@ -54,7 +55,10 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         principal.require("publish", channel)
         body = await request.data
         if given.enveloped:
-            messages = wire.read_messages(decode_body(body, request.content_type, settings))
+            decoded = decode_body(body, request.content_type, settings)
+            if wire.is_change(decoded):
+                return await _changed(broker, principal, channel, decoded)
+            messages = wire.read_messages(decoded)
         else:
             messages = (unenveloped.message(body, given, settings),)
         published = await broker.publish(principal, channel, _with_flags(messages, given))
@@ -73,16 +77,26 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         is_paged=True,
     )
     async def history(channel_id: str) -> Response:
-        channel = channel_of(channel_id)
+        channel, selected = viewed_channel(channel_id)
         principal = authenticate(broker)
         query = history_query(parameters.read(HistoryParams, request.args), broker)
-        page = await broker.history(principal, channel, query)
+        principal.require("history", channel.sent)
+        page = await broker.read_history(principal.app_id, channel.name, query, selected)
         broker.epoch.activity.read(principal.app_id, page.messages)
         binary = wanted().format.binary
         answer = [wire.to_wire(message, binary=binary) for message in page.messages]
         return reply(answer, links=history_links("messages", query, page.next, broker.series))
 
     return blueprint
+
+
+async def _changed(
+    broker: Broker, principal: Principal, channel: str, body: dict[str, Any]
+) -> Response:
+    """A message with an action and a serial is a change, here too (reference 1.7.1)."""
+    version = await broker.editor.change(principal, channel, wire.read_change(body))
+    result = PublishResult(channel=channel, message_id=body["serial"], serials=[version])
+    return reply(plain(result), 201)
 
 
 def _with_flags(messages: tuple[Message, ...], given: PublishParams) -> tuple[Message, ...]:

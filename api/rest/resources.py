@@ -42,8 +42,17 @@ class Failure(Resource, frozen=True, kw_only=True):
 
 
 class Version(Resource, frozen=True, kw_only=True):
+    """Which version of a message it is, and who made it (TM2s)."""
+
     serial: str
     timestamp: Ms
+    client_id: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
+
+
+class MessageAnnotations(Resource, frozen=True, kw_only=True):
+    summary: Annotated[dict[str, Any], Meta(description="by type of annotation")]
 
 
 class Message(Resource, frozen=True, kw_only=True):
@@ -62,8 +71,27 @@ class Message(Resource, frozen=True, kw_only=True):
     extras: dict[str, Any] | UnsetType = UNSET
     timestamp: Ms
     serial: Annotated[str, Meta(description="its place on the channel; sorts as text")]
-    action: Annotated[int, Meta(ge=0, le=5, description="0: it was created")]
+    action: Annotated[int, Meta(ge=0, le=5, description="0 created, 1 updated, 2 deleted")]
     version: Version
+    annotations: MessageAnnotations | UnsetType = UNSET
+
+
+class Annotation(Resource, frozen=True, kw_only=True):
+    """What a client said about a message, or took back (TAN2)."""
+
+    id: str
+    action: Annotated[int, Meta(ge=0, le=1, description="0 made, 1 taken back")]
+    serial: str
+    message_serial: str
+    type: str
+    timestamp: Ms
+    name: str | UnsetType = UNSET
+    count: int | UnsetType = UNSET
+    client_id: str | UnsetType = UNSET
+    connection_id: str | UnsetType = UNSET
+    data: str | UnsetType = UNSET
+    encoding: str | UnsetType = UNSET
+    extras: dict[str, Any] | UnsetType = UNSET
 
 
 class PresenceMessage(Resource, frozen=True, kw_only=True):
@@ -123,6 +151,11 @@ class PublishResult(Resource, frozen=True, kw_only=True):
         list[str | None],
         Meta(description="one for each message; null for one that only an unequal repeat had"),
     ]
+
+
+class ChangeResult(Resource, frozen=True, kw_only=True):
+    channel: str
+    version_serial: Annotated[str, Meta(description="of the new version")]
 
 
 class ChannelResult(Resource, frozen=True, kw_only=True):

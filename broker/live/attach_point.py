@@ -6,25 +6,30 @@ are the same thing: beginning at an earlier position.
 """
 
 import re
+from itertools import islice
 from typing import NamedTuple
 
 from broker.channels import meta, presence
 from broker.channels.channel_name import ChannelName
+from broker.channels.message_filter import MessageFilter
 from broker.channels.modes import Mode
 from broker.channels.presence import MembersPage, members_page
 from broker.errors import BadRequest
 from broker.events import Kind
+from broker.interactions.showing import message_of
 from broker.live.hub import ChannelKey
 from broker.messages.serials import before, parse
 from broker.storage_errors import mapped
-from storage import Log, Stream, View
+from storage import Log, Span, Stream, View
 from storage.serial import first_at
 
 UNITS_MS = {"s": 1_000, "m": 60_000}
 REWIND_MESSAGES_MAX = 100
+REWIND_SCANNED_MAX = 500  # messages that a filtered rewind looks at, in the loop
 _REWIND = re.compile(r"(\d{1,9})([sm]?)", re.ASCII)
 _DURABLE = (Kind.MESSAGES, Kind.CONNECTIONS, Kind.LIFECYCLE)
-MESSAGE_KINDS = (*_DURABLE, Kind.EPHEMERAL)
+# What is told of messages besides: who resumes has missed it, who rewinds sees it in them.
+MESSAGE_KINDS = (*_DURABLE, Kind.EPHEMERAL, Kind.VERSIONS, Kind.ANNOTATIONS)
 
 
 class Rewind(NamedTuple):
@@ -70,7 +75,9 @@ def followed(app: str, name: ChannelName, modes: Mode) -> tuple[ChannelKey, tupl
         return meta.followed(app, name)
     seen: tuple[Kind, ...] = ()
     if Mode.SUBSCRIBE in modes:
-        seen += (Kind.MESSAGES, Kind.EPHEMERAL)
+        seen += (Kind.MESSAGES, Kind.VERSIONS, Kind.ANNOTATIONS, Kind.EPHEMERAL)
+    elif Mode.ANNOTATION_SUBSCRIBE in modes:
+        seen += (Kind.ANNOTATIONS,)
     if Mode.PRESENCE_SUBSCRIBE in modes:
         seen += (Kind.PRESENCE,)
     return ChannelKey(app, name.name), seen
@@ -83,9 +90,11 @@ def attach_point(
     *,
     after: int | None = None,
     rewind: Rewind | None = None,
+    selected: MessageFilter | None = None,
     now_ms: int = 0,
 ) -> AttachPoint:
-    """after: the serial that the client last saw; nothing else is looked at when it is given."""
+    """after: the serial that the client last saw; nothing else is looked at when it is given.
+    selected: which messages a rewind counts."""
     now = view.position
     floors = {int(kind): now for kind in kinds}
     members = presence.count(view, *key) if Kind.PRESENCE in kinds else 0
@@ -93,7 +102,7 @@ def attach_point(
     if after is not None:
         return _resumed(view, key, here, after)
     if rewind is not None and rewind.messages:
-        return _rewound(view, key, here, rewind, now_ms)
+        return _rewound(view, key, here, rewind, selected, now_ms)
     return here
 
 
@@ -110,17 +119,38 @@ def _resumed(view: View, key: ChannelKey, here: AttachPoint, after: int) -> Atta
 
 
 def _rewound(
-    view: View, key: ChannelKey, here: AttachPoint, rewind: Rewind, now_ms: int
+    view: View,
+    key: ChannelKey,
+    here: AttachPoint,
+    rewind: Rewind,
+    selected: MessageFilter | None,
+    now_ms: int,
 ) -> AttachPoint:
     since = first_at(max(0, now_ms - rewind.ms)) if rewind.ms else 0
     durable = [kind for kind in here.floors if kind in _DURABLE]
-    found = [view.nth_last(Stream(*key, kind), rewind.messages, since) for kind in durable]
+    if selected is not None:
+        found = [_nth_last_selected(view, key, rewind.messages, since, selected)]
+    else:
+        found = [view.nth_last(Stream(*key, kind), rewind.messages, since) for kind in durable]
     first = max(found, default=0)
     if not first:
         return here
     start = before(first)
     floors = {k: start if k in durable else floor for k, floor in here.floors.items()}
     return here._replace(position=start, floors=floors)
+
+
+def _nth_last_selected(
+    view: View, key: ChannelKey, count: int, since: int, selected: MessageFilter
+) -> int:
+    """As View.nth_last, of the messages that a filter matches; it looks at so many only."""
+    stream = Stream(*key, Kind.MESSAGES)
+    page = view.page(stream, Span(since, reverse=True), limit=REWIND_SCANNED_MAX)
+    found = 0
+    matching = (r for r in page.records if selected.matches(message_of(view, r)))
+    for record in islice(matching, count):
+        found = record.serial
+    return found
 
 
 class AttachPoints:
@@ -138,6 +168,7 @@ class AttachPoints:
         *,
         serial: str | None = None,
         rewind: Rewind | None = None,
+        selected: MessageFilter | None = None,
     ) -> tuple[ChannelKey, AttachPoint]:
         """Where an attachment begins. `serial`: the last channelSerial that its client saw."""
         after, missed = None, None
@@ -149,7 +180,13 @@ class AttachPoints:
         key, kinds = followed(app, name, modes)
         with mapped(), self._log.view() as view:
             point = attach_point(
-                view, key, kinds, after=after, rewind=rewind, now_ms=self._log.clock.now()
+                view,
+                key,
+                kinds,
+                after=after,
+                rewind=rewind,
+                selected=selected,
+                now_ms=self._log.clock.now(),
             )
         return key, point._replace(missed=point.missed or missed)
 

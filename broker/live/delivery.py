@@ -4,15 +4,36 @@ Every item carries its own id, timestamp and serial, so what several publishers 
 can share a run (design.md 4). Protocols wrap the runs; the maps in them are ready to encode.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from enum import Enum
 from typing import Any, NamedTuple
 
 from broker.channels import meta
+from broker.channels.message_filter import MessageFilter
 from broker.channels.presence import PRESENCE_ACTIONS
-from broker.events import Kind, MessagePublished
+from broker.events import (
+    Kind,
+    MessageAnnotated,
+    MessageAppended,
+    MessagePublished,
+    MessageUpdated,
+)
+from broker.interactions.showing import MessageShown
+from broker.interactions.state import APPEND, State
+from broker.interactions.summaries import Summary
+from broker.interactions.versions import updated
+from broker.live.given import AS_IT_SAYS, Plan
+from broker.live.hub import Batch
+from broker.messages.history import version_of
+from broker.messages.message import Message
 from broker.messages.serials import render
-from broker.messages.wire import ACTION_META, message_fields, presence_to_wire
-from broker.stats.counters import payload_size
+from broker.messages.wire import (
+    ACTION_META,
+    annotation_to_wire,
+    message_fields,
+    presence_to_wire,
+    summary_to_wire,
+)
 from storage import Record
 from storage.serial import ms_of
 
@@ -23,70 +44,171 @@ _ITEM_BYTES = 256
 
 class View(NamedTuple):
     """What an attachment sees. `without`: the connection whose own messages it does not
-    (echo=false)."""
+    (echo=false); `filter`: those messages only that it matches."""
 
     binary: bool
     messages: bool
     presence: bool
     without: str | None = None
+    annotations: bool = False
+    filter: MessageFilter | None = None
+
+
+class Sort(Enum):
+    """What a run is of; named as protocols name it."""
+
+    MESSAGES = "messages"
+    PRESENCE = "presence"
+    ANNOTATIONS = "annotations"
 
 
 class Run(NamedTuple):
     """Neighbours of one sort. `serial`: of the last one, as the client will come back with it.
     `size`: of their payloads as they are stored, for the statistics."""
 
-    presence: bool
+    sort: Sort
     serial: str
     items: list[dict[str, Any]]
     size: int
 
 
-def runs(records: Sequence[Record], series: str, view: View) -> Iterator[Run]:
+Item = tuple[Sort, dict[str, Any]]
+
+
+def runs(batch: Batch, series: str, view: View, plan: Plan = AS_IT_SAYS) -> Iterator[Run]:
+    """`plan`: how changes of messages are told; `batch.states` and `batch.sums` have what is told
+    of messages besides the records."""
     items: list[dict[str, Any]] = []
-    of_presence, size, payload, previous = False, 0, 0, 0
-    for record in records:
-        item = _item(record, series, view)
-        if item is None:
-            continue
-        is_presence = record.stream.kind == Kind.PRESENCE
-        full = size > RUN_BYTES and record.serial >> 10 != previous >> 10
-        if items and (is_presence != of_presence or full):
-            yield Run(of_presence, render(previous, series), items, payload)
-            items, size, payload = [], 0, 0
-        items.append(item)
-        of_presence, previous = is_presence, record.serial
-        size += len(item.get("data") or "") + _ITEM_BYTES
-        payload += _payload_size(record, item)
+    current, size, payload, previous = Sort.MESSAGES, 0, 0, 0
+    teller = _Teller(batch, series, view, plan)
+    for record in batch.records:
+        for sort, item in teller.items(record):
+            full = size > RUN_BYTES and record.serial >> 10 != previous >> 10
+            if items and (sort is not current or full):
+                yield Run(current, render(previous, series), items, payload)
+                items, size, payload = [], 0, 0
+            items.append(item)
+            current, previous = sort, record.serial
+            data_size = len(item.get("data") or "")
+            size += data_size + _ITEM_BYTES
+            payload += _stored_size(item, data_size)
     if items:
-        yield Run(of_presence, render(previous, series), items, payload)
+        yield Run(current, render(previous, series), items, payload)
 
 
-def _payload_size(record: Record, item: dict[str, Any]) -> int:
-    """Whatever the format makes of binary data. What a metachannel tells is only in the item."""
-    event = record.event
-    if isinstance(event, MessagePublished):
-        return payload_size(event.message)
-    member = getattr(event, "member", None)
-    return len(item["data"]) if member is None else payload_size(member)
+def _stored_size(item: dict[str, Any], size: int) -> int:
+    """Of its payload, whatever the format made of binary data."""
+    if not item.get("encoding", "").endswith("base64") or not isinstance(item["data"], str):
+        return size
+    return size * 3 // 4 - item["data"].count("=", -2)
 
 
-def _item(record: Record, series: str, view: View) -> dict[str, Any] | None:
-    event = record.event
-    if isinstance(event, MessagePublished):
-        message = event.message
-        if not view.messages or (view.without and message.connection_id == view.without):
+class _Teller:
+    """What one variant of an attachment is told of each record of a batch."""
+
+    def __init__(self, batch: Batch, series: str, view: View, plan: Plan) -> None:
+        self._batch = batch
+        self._series = series
+        self._view = view
+        self._plan = plan
+        self._told: set[int] = set()
+
+    def items(self, record: Record) -> Iterator[Item]:
+        event = record.event
+        if isinstance(event, MessageAnnotated):
+            yield from self._annotated(event, record)
+        elif record.stream.kind == Kind.PRESENCE:
+            if self._view.presence:
+                yield Sort.PRESENCE, self._presence(record)
+        elif self._view.messages:
+            item = self._message(event, record)
+            if item is not None:
+                yield Sort.MESSAGES, item
+
+    def _message(self, event: Any, record: Record) -> dict[str, Any] | None:
+        if isinstance(event, MessagePublished):
+            return self._published(event.message, record)
+        if isinstance(event, MessageUpdated | MessageAppended | MessageShown):
+            return self._changed(event, record)
+        return self._lifecycle(record)
+
+    def _published(self, message: Message, record: Record) -> dict[str, Any] | None:
+        view = self._view
+        if view.without and message.connection_id == view.without:
             return None
-        serial = render(record.serial, series)
+        if self._is_hidden(message):
+            return None
+        serial = render(record.serial, self._series)
         return message_fields(message, serial, ms_of(record.serial), binary=view.binary)
-    if record.stream.kind == Kind.PRESENCE:
-        if not view.presence:
+
+    def _presence(self, record: Record) -> dict[str, Any]:
+        action, ms = PRESENCE_ACTIONS[type(record.event)], ms_of(record.serial)
+        return presence_to_wire(record.event.member, action, ms, binary=self._view.binary)
+
+    def _changed(
+        self, event: MessageUpdated | MessageAppended | MessageShown, record: Record
+    ) -> dict[str, Any] | None:
+        if event.of in self._plan.passed_over or self._is_own(event):
             return None
-        action = PRESENCE_ACTIONS[type(event)]
-        return presence_to_wire(event.member, action, ms_of(record.serial), binary=view.binary)
-    told = meta.message(record)
-    if told is None or not view.messages:
-        return None
-    serial = render(record.serial, series)
-    return message_fields(
-        told, serial, ms_of(record.serial), binary=view.binary, action=ACTION_META
-    )
+        if event.of in self._plan.whole:
+            state = self._batch.states[event.of]
+            if state is None or event.of in self._told:
+                return None
+            self._told.add(event.of)
+            return self._state(event.of, state)
+        if isinstance(event, MessageShown):
+            return self._state(event.of, event.state, event.summary)
+        return self._state(event.of, _as_said(event, record.serial))
+
+    def _is_own(self, event: MessageUpdated | MessageAppended | MessageShown) -> bool:
+        sent = None if isinstance(event, MessageShown) else event.sent
+        return bool(self._view.without and sent and sent[0] == self._view.without)
+
+    def _is_hidden(self, message: Message) -> bool:
+        return self._view.filter is not None and not self._view.filter.matches(message)
+
+    def _state(
+        self, of: int, state: State, summary: Summary | None = None
+    ) -> dict[str, Any] | None:
+        if self._is_hidden(state.message):
+            return None
+        return message_fields(
+            state.message,
+            render(of, self._series),
+            ms_of(of),
+            binary=self._view.binary,
+            action=state.action,
+            version=version_of(of, state.version, state.operation, self._series),
+            summary=summary,
+        )
+
+    def _annotated(self, event: MessageAnnotated, record: Record) -> Iterator[Item]:
+        """The annotation for who wants to see each; for others what they all come to, once for the
+        last of a batch."""
+        own = self._view.without and event.annotation.connection_id == self._view.without
+        of, serial = render(event.of, self._series), render(record.serial, self._series)
+        ms = ms_of(record.serial)
+        if self._view.annotations and not own:
+            binary = self._view.binary
+            item = annotation_to_wire(event.annotation, of, serial, ms, binary=binary)
+            yield Sort.ANNOTATIONS, item
+        found = self._batch.sums.get(event.of)
+        if found is None or self._is_hidden(found.message):
+            return
+        if self._view.messages and self._batch.annotated[event.of] == record.serial:
+            item = summary_to_wire(found.message.name, found.summary, of, serial, ms)
+            yield Sort.MESSAGES, item
+
+    def _lifecycle(self, record: Record) -> dict[str, Any] | None:
+        told = meta.message(record)
+        if told is None:
+            return None
+        serial, ms = render(record.serial, self._series), ms_of(record.serial)
+        return message_fields(told, serial, ms, binary=self._view.binary, action=ACTION_META)
+
+
+def _as_said(event: MessageUpdated | MessageAppended, serial: int) -> State:
+    """A change by itself: the message as it is then, or what was appended."""
+    if isinstance(event, MessageUpdated):
+        return updated(event, serial)
+    return State(event.fragment, serial, APPEND, event.operation)

@@ -14,6 +14,11 @@ from typing import Any, NamedTuple, Protocol
 
 import trio
 
+from broker.events import MessageAnnotated, MessageAppended, MessagePublished, MessageUpdated
+from broker.interactions.showing import MessageShown
+from broker.interactions.state import State
+from broker.interactions.summaries import Summary
+from broker.messages.message import Message
 from storage import Log, Record
 
 TURN_DELIVERIES = 200
@@ -26,13 +31,40 @@ class ChannelKey(NamedTuple):
     channel: str
 
 
+class Changes(NamedTuple):
+    """What a batch says of a message that was published before: the serial of the `last` version in
+    it; whether what it says first `is_fragment`."""
+
+    last: int
+    is_fragment: bool
+
+
+class Sum(NamedTuple):
+    """What the annotations of a message come to."""
+
+    message: Message
+    summary: Summary
+
+
 class Batch:
     """Records of one channel, in order: those of one commit, or of a page that was read again.
 
     `encoded`: what a protocol made of them, by variant, so that each is made once for everybody.
+    `changes`: of messages, by their serials; `states`: how those stand, as far as it was asked.
+    `annotated`: the last annotation of each message that got some; `sums`: what they come to.
     """
 
-    __slots__ = ("encoded", "first", "last", "publishers", "records")
+    __slots__ = (
+        "annotated",
+        "changes",
+        "encoded",
+        "first",
+        "last",
+        "publishers",
+        "records",
+        "states",
+        "sums",
+    )
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
@@ -40,11 +72,33 @@ class Batch:
         self.last = records[-1].serial
         self.encoded: dict[Any, Any] = {}
         self.publishers = {_publisher(record) for record in records}
+        self.changes: dict[int, Changes] = {}
+        self.states: dict[int, State | None] = {}
+        self.annotated: dict[int, int] = {}
+        self.sums: dict[int, Sum | None] = {}
+        for record in records:
+            if isinstance(record.event, MessageUpdated | MessageAppended | MessageShown):
+                self._note(record)
+            elif isinstance(record.event, MessageAnnotated):
+                self.annotated[record.event.of] = record.serial
+
+    def _note(self, record: Record) -> None:
+        event = record.event
+        last = event.state.version if isinstance(event, MessageShown) else record.serial
+        known = self.changes.get(event.of)
+        is_fragment = known.is_fragment if known else isinstance(event, MessageAppended)
+        self.changes[event.of] = Changes(last, is_fragment)
 
 
 def _publisher(record: Record) -> str | None:
-    message = getattr(record.event, "message", None)
-    return message.connection_id if message is not None else None
+    """The connection whose doing it is."""
+    event = record.event
+    if isinstance(event, MessagePublished):
+        return event.message.connection_id
+    if isinstance(event, MessageAnnotated):
+        return event.annotation.connection_id
+    sent = getattr(event, "sent", None)
+    return sent[0] if sent else None
 
 
 class Sink(Protocol):

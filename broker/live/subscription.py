@@ -4,6 +4,9 @@ Each subscription has a bounded queue; one that overflows loses its queue, not i
 reads them from the log until it has caught up (design.md 4). Positions make the two paths meet: a
 record at or behind the position is passed over, so there is no duplicate, and what was dropped is
 read again, so there is no hole. Durable and ephemeral messages come in the order of their serials.
+
+A message that is changed comes again, whole; of changes that a later one follows already, only the
+last does.
 """
 
 from collections import deque
@@ -13,14 +16,16 @@ import trio
 
 from broker.errors import Unavailable
 from broker.events import Kind
+from broker.interactions.state import state_of
+from broker.interactions.versions import published_at
 from broker.live.hub import Batch, ChannelKey
-from broker.messages.history import stored
+from broker.messages.history import as_it_stands, stored
 from broker.messages.message import StoredMessage
 from broker.storage_errors import CLOSED, mapped
-from storage import Log, Record, Span, Stream
+from storage import Log, Record, Span, Stream, View
 
 _CATCH_UP_RECORDS = 500
-_KINDS = (Kind.MESSAGES, Kind.EPHEMERAL)
+_KINDS = (Kind.MESSAGES, Kind.EPHEMERAL, Kind.VERSIONS)
 
 
 class Subscription:
@@ -30,6 +35,7 @@ class Subscription:
     def __init__(self, log: Log, key: ChannelKey, bound: int, series: str) -> None:
         self.key = key
         self.position = log.position
+        self._began = self.position
         self._log = log
         self._past: deque[Record] = deque()
         self._queue: deque[Record] = deque()
@@ -68,15 +74,34 @@ class Subscription:
         """The next message. Raises Unavailable (80017) when the broker is closed."""
         await trio.lowlevel.checkpoint()
         while True:
-            record = self._next()
-            if record is not None:
-                return stored(record, self._series)
-            if self._behind:
+            if (record := self._next()) is not None:
+                message = self._told(record)
+                if message is not None:
+                    return message
+            elif self._behind:
                 await self._catch_up()
             elif self._closed:
                 raise Unavailable("the broker is closed", CLOSED)
             else:
                 await self._news.park()
+
+    def _told(self, record: Record) -> StoredMessage | None:
+        """What was published before it began as it stands; None for a change that is not the last
+        of its message."""
+        if record.stream.kind == Kind.VERSIONS:
+            with mapped(), self._log.view() as view:
+                return self._changed(view, record)
+        if record.serial > self._began:
+            return stored(record, self._series)
+        with mapped(), self._log.view() as view:
+            return as_it_stands(view, record, self._series)
+
+    def _changed(self, view: View, record: Record) -> StoredMessage | None:
+        state = state_of(view, *self.key, record.event.of)
+        published = published_at(view, *self.key, record.event.of)
+        if state is None or published is None or state.version != record.serial:
+            return None
+        return as_it_stands(view, published, self._series)
 
     def _next(self) -> Record | None:
         if self._past:

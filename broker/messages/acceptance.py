@@ -9,7 +9,7 @@ Messages whose publisher chose their ids are told by those ids instead
 (broker.messages.publishing.Dedup).
 """
 
-from broker.events import Kind, MessagePublished
+from broker.events import Kind, MessageAnnotated, MessageAppended, MessagePublished, MessageUpdated
 from storage import OnTrim, Record, Rows, Table
 
 TABLE = "accepted"
@@ -32,7 +32,15 @@ class Accepted:
 
     name = TABLE
     prefix = b"a"
-    kinds = frozenset({int(Kind.MESSAGES), int(Kind.EPHEMERAL), int(Kind.PRESENCE)})
+    kinds = frozenset(
+        {
+            int(Kind.MESSAGES),
+            int(Kind.EPHEMERAL),
+            int(Kind.PRESENCE),
+            int(Kind.VERSIONS),
+            int(Kind.ANNOTATIONS),
+        }
+    )
     on_trim = OnTrim.DROP
 
     def fold(self, table: Table, record: Record) -> None:
@@ -57,6 +65,8 @@ def _key_of(record: Record) -> bytes | None:
         head, _, place = msg_id.partition(":")
         is_first = head == connection and place.endswith(":0")
         return _key(connection, int(place[:-2])) if is_first else None
+    if isinstance(event, MessageUpdated | MessageAppended | MessageAnnotated):
+        return _key(*event.sent) if event.sent else None
     if event.msg_serial is None:
         return None
     return _key(event.member.connection_id, event.msg_serial)

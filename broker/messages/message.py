@@ -48,15 +48,31 @@ class PresenceMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
     extras: dict[str, Any] | None = None
 
 
+class Version(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Which version of a message it is, and who made it (TM2s). `timestamp`: ms."""
+
+    serial: str
+    timestamp: int
+    client_id: str | None = None
+    description: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
 class StoredMessage(Message, frozen=True, omit_defaults=True, kw_only=True):
-    """A message that is in the log.
+    """A message that is in the log, as it stands.
 
     serial: the log's name for it, ordering it on its channel (TM2r).
     timestamp: when the broker received it, in milliseconds since the epoch (TM2f).
+    action: how it came to be as it is: created 0, updated 1, deleted 2 (TM5).
+    version: None while it is what was published.
+    summary: of its annotations, by type; None for a message that never had any that count.
     """
 
     serial: str
     timestamp: int
+    action: int = 0
+    version: Version | None = None
+    summary: dict[str, Any] | None = None
 
 
 def encode_payload(data: object, encoding: object) -> tuple[str | bytes | None, str | None]:

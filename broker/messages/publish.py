@@ -41,10 +41,11 @@ class Permit(msgspec.Struct, frozen=True, gc=False):
 
 class Checked(msgspec.Struct, frozen=True, gc=False):
     """The messages of one publish as they are to be stored, in order. `size_bytes`: what they
-    counted towards the limit."""
+    counted towards the limit. `mutable`: whether they can be changed later."""
 
     messages: tuple[Message, ...]
     size_bytes: int
+    mutable: bool = False
 
 
 class PublishLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,10 +78,12 @@ def validate(
     *,
     limits: PublishLimits = DEFAULT_LIMITS,
     identified: bool = False,
+    mutable: bool = False,
 ) -> Checked:
     """Check one publish request.
 
     identified: whether the namespace takes messages of identified clients only.
+    mutable: whether messages of the namespace can be changed later.
     Raises Unauthorized: 40160 no `privileged-headers`; 40161 unidentified.
     BadRequest: 40030 no messages, or ephemeral mixed with durable; 40034 too many; 40031 ids;
     40016 name; 40012 client id; 40013 data or encoding; 40032 extras;
@@ -90,7 +93,7 @@ def validate(
     checked: list[Message] = []
     size = 0
     for given in messages:
-        message = _checked(given, permitted, limits)
+        message = checked_message(given, permitted.principal, permitted.channel, limits)
         # Before its client id is implied: a publisher that measured it must agree with us.
         size += size_bytes(message)
         checked.append(_identified(message, permitted.principal, identified))
@@ -98,7 +101,7 @@ def validate(
         _check_ids(checked)
         _check_ephemeral(checked)
     _check_size(size, limits)
-    return Checked(tuple(checked), size)
+    return Checked(tuple(checked), size, mutable)
 
 
 def _check_count(messages: Sequence[Message], limits: PublishLimits) -> None:
@@ -150,14 +153,16 @@ def size_bytes(message: Message) -> int:
     return size
 
 
-def _checked(message: Message, permitted: Permit, limits: PublishLimits) -> Message:
+def checked_message(
+    message: Message, principal: Principal, channel: str, limits: PublishLimits
+) -> Message:
     """The message with its payload in stored form, every field of it checked on its own."""
     data, encoding = encode_payload(message.data, message.encoding)
     if data is not message.data or encoding != message.encoding:
         message = replace(message, data=data, encoding=encoding)
     _check_texts(message, limits)
     if message.extras is not None:
-        check_extras(message.extras, permitted.principal, permitted.channel)
+        check_extras(message.extras, principal, channel)
     return message
 
 
@@ -174,7 +179,7 @@ def _check_texts(message: Message, limits: PublishLimits) -> None:
         # Bounded by the size of the whole.
         _check_text(message.client_id, "client_id", INVALID_CLIENT_ID, None)
     if isinstance(message.data, str) and not message.data.isascii():
-        _check_unicode(message.data, "data", INVALID_DATA)
+        check_unicode(message.data, "data", INVALID_DATA)
 
 
 def _check_text(text: object, field: str, code: int, chars_max: int | None) -> None:
@@ -183,10 +188,10 @@ def _check_text(text: object, field: str, code: int, chars_max: int | None) -> N
     if chars_max is not None and len(text) > chars_max:
         raise BadRequest(f"{field} exceeds {chars_max} characters", code)
     if not text.isascii():
-        _check_unicode(text, field, code)
+        check_unicode(text, field, code)
 
 
-def _check_unicode(text: str, field: str, code: int) -> None:
+def check_unicode(text: str, field: str, code: int) -> None:
     """Lone surrogates are legal in a Python string and in no format we write."""
     try:
         text.encode()

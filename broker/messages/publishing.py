@@ -32,7 +32,8 @@ _stream = lru_cache(maxsize=10_000)(Stream)
 
 class Publish(msgspec.Struct, frozen=True, gc=False):
     """Validated messages for one channel. `keyed`: their ids are the publisher's own. `resent`:
-    the (connectionId, msgSerial) they came with, when it may have been accepted before.
+    the (connectionId, msgSerial) they came with, when it may have been accepted before. `mutable`:
+    messages of the channel can change.
     `size_bytes`: what they counted towards the limit; for bounds of what waits, not for decisions.
     """
 
@@ -43,6 +44,7 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
     kind: Kind = Kind.MESSAGES
     resent: tuple[str, int] | None = None
     size_bytes: int = 0
+    mutable: bool = False
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
@@ -73,7 +75,8 @@ def as_command(
         owned.append(replace(message, id=id_, connection_id=owner))
     kind = Kind.EPHEMERAL if is_ephemeral(first) else Kind.MESSAGES
     resent = (origin.connection, origin.msg_serial) if origin and origin.resent else None
-    return Publish(app, channel, tuple(owned), keyed, kind, resent, checked.size_bytes)
+    mutable = checked.mutable and kind is Kind.MESSAGES
+    return Publish(app, channel, tuple(owned), keyed, kind, resent, checked.size_bytes, mutable)
 
 
 def decide(rows: Rows, command: Publish, ms: int) -> Decision:
@@ -90,7 +93,8 @@ def decide(rows: Rows, command: Publish, ms: int) -> Decision:
         if serial is not None:
             return Decision(duplicate=tuple(range(serial, serial + len(command.messages))))
     events: list[tuple[Stream, object]] = [
-        (stream, MessagePublished(message, command.keyed)) for message in command.messages
+        (stream, MessagePublished(message, command.keyed, command.mutable))
+        for message in command.messages
     ]
     return Decision(opening(rows, command.app, command.channel, events))
 

@@ -10,13 +10,22 @@ Refuses to do: judge content (`broker.messages.publish`), or read bytes (`api.co
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from broker.channels.presence import PresenceAction
 from broker.errors import BadRequest
-from broker.messages.message import INVALID_DATA, Message, PresenceMessage, StoredMessage
+from broker.events import Annotation, Operation
+from broker.interactions.change import Change
+from broker.interactions.summaries import Summary
+from broker.messages.message import (
+    INVALID_DATA,
+    Message,
+    PresenceMessage,
+    StoredMessage,
+    Version,
+)
 from broker.messages.payload_encoding import binary_payload, stored_payload, text_payload
 
 UNDECODABLE_BODY = 40001
@@ -25,12 +34,12 @@ INVALID_CLIENT_ID = 40012
 INVALID_NAME = 40016
 INVALID_ID = 40031
 INVALID_EXTRAS = 40032
-MUTATION_NOT_ENABLED = 93002
+INVALID_VALUE = 40003
 
 # MessageAction (TM5): what a message on the wire is; history holds creations until messages mutate.
-ACTION_CREATE = 0
-ACTION_META = 3
-_MUTATIONS = (1, 2, 5)
+ACTION_CREATE, ACTION_UPDATE, ACTION_META, ACTION_SUMMARY, ACTION_APPEND = 0, 1, 3, 4, 5
+_CHANGES = (1, 2, 5)
+TEXT_CHARS_MAX = 2_048  # of what an operator says about a change
 
 
 class WireMessage(msgspec.Struct, rename="camel", gc=False):
@@ -48,6 +57,15 @@ class WireMessage(msgspec.Struct, rename="camel", gc=False):
     extras: dict[str, Any] | None = None
     serial: Any = None
     action: Any = None
+    version: Any = None
+
+
+class _WireOperation(msgspec.Struct, rename="camel"):
+    """What a version says of who made it; the rest of it is ours to assign."""
+
+    client_id: str | None = None
+    description: Annotated[str, msgspec.Meta(max_length=TEXT_CHARS_MAX)] | None = None
+    metadata: dict[str, str] | None = None
 
 
 def read_messages(body: object) -> tuple[Message, ...]:
@@ -73,12 +91,12 @@ def from_wire(item: object) -> Message:
     """One message from its wire form: a WireMessage, or a decoded map.
 
     Raises BadRequest naming the field: 40001 not a map; 40013 data, encoding or base64; 40012
-    clientId; 40016 name; 40031 id; 40032 extras; 40006 connectionKey; 93002 an update, delete or
-    append, which needs mutable messages.
+    clientId; 40016 name; 40031 id; 40032 extras; 40006 connectionKey; 40000 a change of a message,
+    which is not published but made alone.
     """
     fields = item if isinstance(item, WireMessage) else _typed(item)
-    if fields.serial is not None and fields.action in _MUTATIONS:
-        raise BadRequest("mutable messages are not enabled on this channel", MUTATION_NOT_ENABLED)
+    if is_change(fields):
+        raise BadRequest("a change of a message has to come alone")
     data, encoding = stored_payload(fields.data, fields.encoding)
     return Message(
         id=fields.id,
@@ -91,16 +109,67 @@ def from_wire(item: object) -> Message:
     )
 
 
+def is_change(item: object) -> bool:
+    """Whether what a client sends updates, deletes or appends to a message."""
+    if isinstance(item, WireMessage):
+        return item.serial is not None and item.action in _CHANGES
+    return isinstance(item, Mapping) and bool(item.get("serial")) and item.get("action") in _CHANGES
+
+
+def read_change(item: object, serial: str | None = None) -> Change:
+    """The change in a message as a client sends it; `serial`: that of the path, if there is one.
+
+    Raises BadRequest as `from_wire`; 40003 for a serial that is missing, or another; 40000 for an
+    action that is no change.
+    """
+    fields = item if isinstance(item, WireMessage) else _typed(item)
+    named = fields.serial or serial
+    if not isinstance(named, str) or (serial is not None and named != serial):
+        raise BadRequest("serial must be that of the message", INVALID_VALUE)
+    action = ACTION_UPDATE if fields.action is None else fields.action
+    if action not in _CHANGES:
+        raise BadRequest("action must be to update, delete or append: 1, 2 or 5")
+    data, encoding = stored_payload(fields.data, fields.encoding)
+    message = Message(name=fields.name, data=data, encoding=encoding, extras=fields.extras)
+    return Change(named, action, message, _operation(fields.version))
+
+
+def _operation(version: object) -> Operation | None:
+    """Raises BadRequest 40000."""
+    if version is None:
+        return None
+    try:
+        given = msgspec.convert(version, _WireOperation)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"version: {error}") from None
+    return Operation(given.client_id, given.description, given.metadata)
+
+
 def to_wire(message: StoredMessage, *, binary: bool) -> dict[str, Any]:
     """The wire map of a stored message, ready to encode; no value in it is None.
 
     binary: for MessagePack, where bytes stay bytes; else for JSON, where they become base64.
     """
-    return message_fields(message, message.serial, message.timestamp, binary=binary)
+    return message_fields(
+        message,
+        message.serial,
+        message.timestamp,
+        binary=binary,
+        action=message.action,
+        version=message.version,
+        summary=message.summary,
+    )
 
 
 def message_fields(
-    message: Message, serial: str, timestamp: int, *, binary: bool, action: int = ACTION_CREATE
+    message: Message,
+    serial: str,
+    timestamp: int,
+    *,
+    binary: bool,
+    action: int = ACTION_CREATE,
+    version: Version | None = None,
+    summary: Summary | None = None,
 ) -> dict[str, Any]:
     """The wire map of a message that the log has under `serial`. As `to_wire`."""
     data, encoding = (binary_payload if binary else text_payload)(message.data, message.encoding)
@@ -112,14 +181,28 @@ def message_fields(
         ("clientId", message.client_id),
         ("connectionId", message.connection_id),
         ("extras", message.extras),
+        ("annotations", None if summary is None else {"summary": summary}),
     )
     return {
         **{name: value for name, value in given if value is not None},
         "timestamp": timestamp,
         "serial": serial,
         "action": action,
-        "version": {"serial": serial, "timestamp": timestamp},
+        "version": _version_fields(version)
+        if version
+        else {"serial": serial, "timestamp": timestamp},
     }
+
+
+def _version_fields(version: Version) -> dict[str, Any]:
+    fields = {
+        "serial": version.serial,
+        "timestamp": version.timestamp,
+        "clientId": version.client_id,
+        "description": version.description,
+        "metadata": version.metadata,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def presence_to_wire(
@@ -140,6 +223,47 @@ def presence_to_wire(
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def annotation_to_wire(
+    annotation: Annotation, of: str, serial: str, timestamp: int, *, binary: bool
+) -> dict[str, Any]:
+    """The wire map of an annotation (TAN2) of the message `of`; no value in it is None."""
+    data, encoding = (binary_payload if binary else text_payload)(
+        annotation.data, annotation.encoding
+    )
+    fields = {
+        "id": annotation.id,
+        "action": annotation.action,
+        "serial": serial,
+        "messageSerial": of,
+        "type": annotation.type,
+        "name": annotation.name,
+        "count": annotation.count,
+        "clientId": annotation.client_id,
+        "connectionId": annotation.connection_id,
+        "timestamp": timestamp,
+        "data": data,
+        "encoding": encoding,
+        "extras": annotation.extras,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def summary_to_wire(
+    name: str | None, summary: Summary, of: str, serial: str, timestamp: int
+) -> dict[str, Any]:
+    """The message that tells what the annotations of the message `of` come to now (TAN3)."""
+    named = {} if name is None else {"name": name}
+    return {
+        "id": f"{serial}:summary",
+        **named,
+        "serial": of,
+        "action": ACTION_SUMMARY,
+        "timestamp": timestamp,
+        "version": {"serial": serial, "timestamp": timestamp},
+        "annotations": {"summary": summary},
+    }
+
+
 def _typed(fields: object) -> WireMessage:
     """Raises BadRequest, naming the field that is not of its type."""
     if not isinstance(fields, Mapping):
@@ -154,6 +278,7 @@ def _typed(fields: object) -> WireMessage:
         extras=_extras(fields),
         serial=fields.get("serial"),
         action=fields.get("action"),
+        version=fields.get("version"),
     )
 
 

@@ -7,6 +7,7 @@ import httpx
 
 from broker.channels.presence import PresenceAction
 from broker.stats.intervals import MINUTE_MS, parse_id
+from broker.tenancy import NamespaceRules
 from tests.api.members import change
 from tests.api.rest_server import MSGPACK, RestServer, encode, messages_path
 
@@ -19,6 +20,7 @@ MESSAGES: list[dict[str, Any]] = [
     {"clientId": "ann", "id": "chosen"},
 ]
 STATS = "/stats?start=2023-02-03:15:03&end=2023-02-03:15:05"
+MESSAGE = "/channels/m%3Ac/messages/SERIAL"
 # By operation and what else it is about; every GET of one that can be answered with 200.
 RESOURCES = {
     "getTime": "/time",
@@ -29,6 +31,9 @@ RESOURCES = {
     "getMetadataOfAllChannels by value": "/channels?limit=1&by=value",
     "getMetadataOfChannel": "/channels/c",
     "getMessagesByChannel": "/channels/c/messages?limit=2",
+    "getMessage": f"{MESSAGE}",
+    "getMessageVersions": f"{MESSAGE}/versions?limit=1",
+    "getAnnotations": f"{MESSAGE}/annotations?limit=1",
     "getPresenceOfChannel": "/channels/c/presence?limit=1",
     "getPresenceHistoryOfChannel": "/channels/c/presence/history?limit=2&direction=forwards",
     "getStats": f"{STATS}&limit=1",
@@ -58,6 +63,22 @@ async def fill(server: RestServer) -> None:
     await change(server, PresenceAction.UPDATE, "ann", data="<i>")
     await change(server, PresenceAction.LEAVE, "cat")
     await change(server, PresenceAction.ENTER, "dan", channel="d")
+    await fill_message(server)
+
+
+async def fill_message(server: RestServer) -> None:
+    """SERIAL: a message that was changed, and annotated."""
+    await server.broker.apps.set_namespace(server.app, "m", NamespaceRules(mutable_messages=True))
+    reply = await server.publish("m:c", {"name": "n", "data": "a<b", "clientId": "ann"})
+    server.serial = reply.json()["serials"][0]
+    version = {"description": "<why>", "metadata": {"a.b": "c"}, "clientId": "bob"}
+    for wanted in ({"action": 5, "data": "&c"}, {"data": {"d": 1}, "version": version}):
+        assert (await server.client.patch(MESSAGE, json=wanted)).status_code == 200
+    annotation = {"type": "r:distinct.v1", "name": "👍", "clientId": "ann", "data": {"x": 1}}
+    for action in (0, 1, 0):
+        given = [{**annotation, "action": action}]
+        reply = await server.client.post(f"{MESSAGE}/annotations", json=given)
+        assert reply.status_code == 201, reply.text
 
 
 async def get(

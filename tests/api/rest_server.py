@@ -94,6 +94,7 @@ class RestServer:
     verify: ssl.SSLContext
     stack: AsyncExitStack
     client: httpx.AsyncClient = field(init=False)
+    serial: str = ""  # what SERIAL in a path stands for
 
     @property
     def app(self) -> str:
@@ -105,9 +106,19 @@ class RestServer:
         """A client with a root key's credentials, or others; closed when the server ends."""
         headers = basic(self.key.string) if auth is None else auth
         client = httpx.AsyncClient(
-            base_url=self.base_url, headers=headers, verify=self.verify, timeout=30, **options
+            base_url=self.base_url,
+            headers=headers,
+            verify=self.verify,
+            timeout=30,
+            event_hooks={"request": [self._name_message]},
+            **options,
         )
         return await self.stack.enter_async_context(client)
+
+    async def _name_message(self, request: httpx.Request) -> None:
+        if "SERIAL" in request.url.path:
+            named = str(request.url).replace("SERIAL", quote(self.serial, safe=""))
+            request.url = httpx.URL(named)
 
     def token(self, *, key: Key | None = None, lifetime_s: int = 3600, **claims: Any) -> str:
         """A JWT of a key; claims override what is in it by default, None leaves one out."""

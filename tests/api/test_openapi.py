@@ -19,7 +19,7 @@ from api.rest import bodies, resources
 from api.settings import ServerSettings
 from tests.api.any_format import ALL_TYPES, value_of
 from tests.api.declared import check_answer, endpoints, is_exactly
-from tests.api.rest_content import RESOURCES, fill
+from tests.api.rest_content import MESSAGE, RESOURCES, fill, fill_message
 from tests.api.rest_server import RestServer, basic, decode, error_of, messages_path, rest_server
 from tests.api.test_rest_tokens import signed
 
@@ -40,6 +40,11 @@ POSTED: dict[str, list[tuple[str, Any]]] = {
     "revokeTokens": [
         ("/keys/{key}/revokeTokens", {"targets": ["clientId:x", "channel:y"]}),
         ("/keys/{key}/revokeTokens?v=3", {"targets": ["clientId:x", "nonsense", 7]}),
+    ],
+    "changeMessage": [(MESSAGE, {"action": 1, "data": "x"}), (MESSAGE, {"action": 2})],
+    "annotateMessage": [
+        (f"{MESSAGE}/annotations", [{"action": 0, "type": "t:total.v1"}]),
+        (f"{MESSAGE}/annotations", [{"action": 0, "type": "t"}, {"action": 1, "type": "t"}]),
     ],
     "addStats": [("/stats", [{"intervalId": "2023-02-03:15:03", "channels": {"peak": 1}}])],
     "createApp": [("/apps", {"keys": [{}], "namespaces": [{"id": "n"}]})],
@@ -131,7 +136,8 @@ class Asked(NamedTuple):
         if self.body is None:
             reply = await client.get(self.path, headers=headers)
         else:
-            reply = await client.post(self.path, json=self.body, headers=headers)
+            method = endpoints()[self.id].method
+            reply = await client.request(method, self.path, json=self.body, headers=headers)
         assert reply.status_code == endpoints()[self.id].operation.status, reply.text
         return reply
 
@@ -199,7 +205,7 @@ async def test_refusals_are_what_is_declared(sandbox: RestServer) -> None:
     nobody = await sandbox.connect({})
     for name, endpoint in endpoints().items():
         path = endpoint.path.format(
-            channel_id="[x", key_name=sandbox.key.name, app_id="a", rest="r"
+            channel_id="[x", serial="x", key_name=sandbox.key.name, app_id="a", rest="r"
         )
         for reply in (
             await nobody.request(endpoint.method, path),
@@ -219,7 +225,7 @@ async def test_what_is_public_and_what_is_not(sandbox: RestServer) -> None:
     nobody = await sandbox.connect({})
     for name, endpoint in endpoints().items():
         path = endpoint.path.format(
-            channel_id="c", key_name=sandbox.key.name, app_id=sandbox.app, rest="r"
+            channel_id="c", serial="x", key_name=sandbox.key.name, app_id=sandbox.app, rest="r"
         )
         body = {"targets": ["clientId:x"]} if name == "revokeTokens" else {}
         content = None if endpoint.method in ("GET", "DELETE") else msgspec.json.encode(body)
@@ -237,6 +243,7 @@ async def test_refusing_is_all_that_some_do(sandbox: RestServer) -> None:
 
 
 async def test_an_envelope_is_what_is_declared(sandbox: RestServer) -> None:
+    await fill_message(sandbox)
     for path in (*RESOURCES.values(), "/nothing"):
         reply = await sandbox.client.get(httpx.URL(path).copy_merge_params({"envelope": "json"}))
         assert is_exactly(value_of(reply), resources.Envelope), path
@@ -282,7 +289,7 @@ async def test_bodies_may_be_forms_and_some_are_raw(sandbox: RestServer) -> None
     document = await document_of(sandbox)
     for _, method, described in operations(document):
         content = described.get("requestBody", {}).get("content", {})
-        has_body = method == "POST" and described["operationId"] not in REFUSE
+        has_body = method in ("POST", "PATCH") and described["operationId"] not in REFUSE
         assert bool(content) == has_body
         if has_body:
             raw = {"text/plain", "application/octet-stream"}

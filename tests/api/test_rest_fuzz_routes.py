@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from api.control import Control
 from api.openapi import Endpoint
+from broker.interactions.summaries import METHODS
 from tests.api.any_format import ALL_TYPES, said
 from tests.api.declared import check_answer, endpoints
 from tests.api.rest_content import fill
@@ -26,7 +27,9 @@ from tests.api.test_rest_fuzz import (
     bodies,
     check_shape,
     encoded,
+    encodings,
     examples,
+    extras,
     messages,
     mutated,
     text,
@@ -128,6 +131,43 @@ stats_fixtures = (
     )
     | values
 )
+changes = (
+    st.fixed_dictionaries(
+        {"action": st.sampled_from([1, 2, 5]) | values},
+        optional={
+            "data": values | text,
+            "encoding": encodings,
+            "name": values | text,
+            "extras": values | extras,
+            "version": st.fixed_dictionaries(
+                {}, optional={"clientId": values | text, "description": text, "metadata": values}
+            )
+            | values,
+            "serial": text,
+        },
+    )
+    | values
+)
+annotations = (
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "action": st.sampled_from([0, 1]) | values,
+                "type": st.sampled_from([f"t:{method}" for method in METHODS]) | text,
+            },
+            optional={
+                "name": st.sampled_from(["a", "b"]) | values,
+                "count": st.integers(-1, 3) | values,
+                "clientId": st.sampled_from(["ann", "*"]) | values,
+                "data": values,
+                "id": st.sampled_from(["x:0", "x:1"]) | values,
+                "extras": values,
+            },
+        ),
+        max_size=3,
+    )
+    | values
+)
 BODIES: dict[str, st.SearchStrategy[Any]] = {
     "publishMessagesToChannel": bodies,
     "publishBatch": batches,
@@ -135,6 +175,8 @@ BODIES: dict[str, st.SearchStrategy[Any]] = {
     "revokeTokens": good_revocations | revocations,
     "createApp": app_specs,
     "addStats": stats_fixtures,
+    "changeMessage": changes,
+    "annotateMessage": annotations,
 }
 content_types = st.sampled_from(
     [JSON, JSON, MSGPACK, FORM, "text/plain", "application/octet-stream", "", "image/png"]
@@ -172,6 +214,11 @@ class Example(NamedTuple):
 
 
 segments = st.sampled_from(["c", "d", "[x", "a/b"]) | st.text(min_size=1, max_size=8)
+# Mostly a message that can be changed, where a route is about one.
+OF_A_MESSAGE = {
+    "channel_id": st.just("m:c") | st.just("m:c") | segments,
+    "serial": st.just("SERIAL") | st.just("SERIAL") | segments,
+}
 headers = st.fixed_dictionaries(
     {},
     optional={
@@ -188,13 +235,19 @@ def segment(name: str) -> str:
     return quote(name, safe="", errors="replace").replace(".", "%2E")
 
 
+def segments_of(endpoint: Endpoint, name: str) -> st.SearchStrategy[str]:
+    return OF_A_MESSAGE.get(name, segments) if "serial" in endpoint.names else segments
+
+
 def of(endpoint: Endpoint) -> st.SearchStrategy[Example]:
     other_methods = ["HEAD", "OPTIONS", "PUT"] if endpoint.method == "GET" else ["PATCH"]
     return st.builds(
         Example,
         endpoint=st.just(endpoint),
         method=st.sampled_from([endpoint.method] * 6 + other_methods),
-        segments=st.fixed_dictionaries({name: segments.map(segment) for name in endpoint.names}),
+        segments=st.fixed_dictionaries(
+            {name: segments_of(endpoint, name).map(segment) for name in endpoint.names}
+        ),
         parameters=parameters_of(endpoint),
         headers=headers,
         with_key=st.sampled_from([True, True, True, False]),

@@ -239,7 +239,7 @@ async def test_a_page_is_a_seek(acting: Acting) -> None:
 
     def steps(prefix: str, after: bytes, limit: int) -> int:
         with log.engine.read() as reader:
-            rows = View(reader, log.domain.projections)
+            rows = View(reader, log.domain, log.settings)
             page = lifecycle.active_page(rows, acting.app, prefix, after, limit)
             assert len(page.names) == limit
             return reader.steps

@@ -24,7 +24,7 @@ from broker.events import (
     Kind,
 )
 from broker.live import delivery
-from broker.live.delivery import Run, View, runs
+from broker.live.delivery import Run, Sort, View, runs
 from broker.live.hub import Batch, ChannelKey
 from storage import Record, Span, Stream
 from tests.broker.acting import ENTER, LEAVE, Acting, Time
@@ -46,7 +46,7 @@ async def acting(path: Path, time: Time) -> AsyncIterator[Acting]:
 
 
 def told(records: list[Record], view: View = EVERYTHING) -> list[dict[str, Any]]:
-    return [item for run in runs(records, SERIES, view) for item in run.items]
+    return [item for run in runs(Batch(records), SERIES, view) for item in run.items]
 
 
 async def test_the_life_of_connections(acting: Acting, time: Time) -> None:
@@ -146,8 +146,12 @@ async def some_of_everything(acting: Acting) -> list[Record]:
 
 
 async def test_runs_are_of_one_sort_and_in_order(acting: Acting) -> None:
-    found = list(runs(await some_of_everything(acting), SERIES, EVERYTHING))
-    assert [(run.presence, len(run.items)) for run in found] == [(False, 1), (True, 2), (False, 2)]
+    found = list(runs(Batch(await some_of_everything(acting)), SERIES, EVERYTHING))
+    assert [(run.sort, len(run.items)) for run in found] == [
+        (Sort.MESSAGES, 1),
+        (Sort.PRESENCE, 2),
+        (Sort.MESSAGES, 2),
+    ]
     assert [item["name"] for item in found[0].items + found[2].items] == ["a", "b", "e"]
     assert [item["action"] for item in found[1].items] == [
         PresenceAction.ENTER,
@@ -204,12 +208,8 @@ async def test_runs_are_split_between_publishes_once_they_are_large(
     for first in range(0, 12, 4):
         batch = [Message(name=str(first + n), data="x" * 600) for n in range(4)]
         await acting.broker.channel("c").publish_all(batch)
-    found: list[Run] = list(runs(await acting.records(Kind.MESSAGES), SERIES, EVERYTHING))
+    found: list[Run] = list(runs(Batch(await acting.records(Kind.MESSAGES)), SERIES, EVERYTHING))
     assert [[item["name"] for item in run.items] for run in found] == [
         [str(first + n) for n in range(4)] for first in range(0, 12, 4)
     ]
     assert [run.serial for run in found] == [run.items[-1]["serial"] for run in found]
-
-
-def test_nothing_comes_to_nothing() -> None:
-    assert list(runs([], SERIES, EVERYTHING)) == []

@@ -250,12 +250,15 @@ def test_what_is_no_rewind(text: str, limit: str | None) -> None:
     assert refused.value.code == 40000
 
 
+MESSAGES = {Kind.MESSAGES, Kind.VERSIONS, Kind.ANNOTATIONS, Kind.EPHEMERAL}
+
+
 @pytest.mark.parametrize(
     ("name", "modes", "channel", "kinds"),
     [
-        ("c", DEFAULT, "c", {Kind.MESSAGES, Kind.EPHEMERAL, Kind.PRESENCE}),
-        ("[?rewind=1]c", DEFAULT, "c", {Kind.MESSAGES, Kind.EPHEMERAL, Kind.PRESENCE}),
-        ("c", Mode.SUBSCRIBE, "c", {Kind.MESSAGES, Kind.EPHEMERAL}),
+        ("c", DEFAULT, "c", {*MESSAGES, Kind.PRESENCE}),
+        ("[?rewind=1]c", DEFAULT, "c", {*MESSAGES, Kind.PRESENCE}),
+        ("c", Mode.SUBSCRIBE, "c", MESSAGES),
         ("c", Mode.PRESENCE_SUBSCRIBE, "c", {Kind.PRESENCE}),
         ("c", Mode.PUBLISH | Mode.PRESENCE, "c", set()),
         ("[meta]channel.lifecycle", Mode.SUBSCRIBE, "", {Kind.LIFECYCLE}),

@@ -160,15 +160,15 @@ async def test_what_comes_while_the_last_page_is_read(
         pages.append(await read_to_the_end(consumer))
 
     async with trio.open_nursery() as nursery:
-        read_merged, reading, go = b.log.read_merged, trio.Event(), trio.Event()
+        query, reading, go = b.log.query, trio.Event(), trio.Event()
 
         async def slowly(*args: object, **more: object) -> object:
-            page = await read_merged(*args, **more)  # type: ignore[arg-type]
+            page = await query(*args, **more)  # type: ignore[arg-type]
             reading.set()
             await go.wait()
             return page
 
-        monkeypatch.setattr(b.log, "read_merged", slowly)
+        monkeypatch.setattr(b.log, "query", slowly)
         nursery.start_soon(read)
         await reading.wait()
         await publish(b, 2, 3)

@@ -88,8 +88,8 @@ def test_what_is_ours_to_assign_and_what_we_do_not_know_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("action", [1, 2, 5, 1.0])
-def test_a_mutation_is_refused_rather_than_published_as_new(action: float) -> None:
-    assert refusal({"action": action, "serial": SERIAL, "data": "x"}).code == 93002
+def test_a_change_is_refused_rather_than_published_as_new(action: float) -> None:
+    assert refusal({"action": action, "serial": SERIAL, "data": "x"}).code == 40000
 
 
 def test_one_message_or_an_array() -> None:
