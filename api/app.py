@@ -27,6 +27,10 @@ from api.rest import (
     message,
     messages,
     presence,
+    push_device_list,
+    push_devices,
+    push_publish,
+    push_subscriptions,
     service,
     stats,
     stats_fixtures,
@@ -60,6 +64,10 @@ def create_app(broker: Broker, settings: ServerSettings, *, sandbox: bool = Fals
     app.register_blueprint(batch_presence.routes(broker))
     app.register_blueprint(tokens.routes(broker, settings))
     app.register_blueprint(stats.routes(broker))
+    app.register_blueprint(push_devices.routes(broker, settings))
+    app.register_blueprint(push_device_list.routes(broker))
+    app.register_blueprint(push_subscriptions.routes(broker, settings))
+    app.register_blueprint(push_publish.routes(broker, settings))
     app.register_blueprint(comet.routes())
     if sandbox:
         app.register_blueprint(apps.routes(broker, settings))

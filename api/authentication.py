@@ -15,21 +15,26 @@ from broker.errors import Unauthorized
 NO_CREDENTIALS = 40101
 
 
-def authenticate(broker: Broker) -> Principal:
-    """The caller of the current request. Raises Unauthorized (reference 2.2)."""
-    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    match scheme.lower():
-        case "basic":
-            principal = _by_key(broker, read_basic(value.strip()))
-        case "bearer":
-            principal = broker.authenticate(token=read_bearer(value.strip()))
-        case "":
-            principal = _by_query(broker)
-        case _:
-            raise Unauthorized("use Basic or Bearer authentication", NO_CREDENTIALS)
+def authenticate(broker: Broker, token: str | None = None) -> Principal:
+    """The caller of the current request, or of a `token` in it. Raises Unauthorized (reference
+    2.2)."""
+    principal = broker.authenticate(token=token) if token else _authenticated(broker)
     connection_of(request.scope).authenticated()
     of_app(principal.app_id)
     return principal
+
+
+def _authenticated(broker: Broker) -> Principal:
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    match scheme.lower():
+        case "basic":
+            return _by_key(broker, read_basic(value.strip()))
+        case "bearer":
+            return broker.authenticate(token=read_bearer(value.strip()))
+        case "":
+            return _by_query(broker)
+        case _:
+            raise Unauthorized("use Basic or Bearer authentication", NO_CREDENTIALS)
 
 
 def _by_query(broker: Broker) -> Principal:

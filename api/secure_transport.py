@@ -15,6 +15,7 @@ from api.settings import ServerSettings
 from broker.errors import Unauthorized
 
 NOT_SECURE = 40103
+_IN_HEADERS = ("Authorization", "X-Ably-DeviceToken", "X-Ably-DeviceSecret")
 _IN_QUERY = ("key", "access_token", "accessToken")
 _KEY_ROUTES = "/keys/"
 
@@ -47,7 +48,7 @@ def checked(settings: ServerSettings) -> Callable[[], Awaitable[None]]:
 
 def _carries_credentials() -> bool:
     return (
-        "Authorization" in request.headers
+        any(name in request.headers for name in _IN_HEADERS)
         or any(name in request.args for name in _IN_QUERY)
         or request.path.startswith(_KEY_ROUTES)
     )

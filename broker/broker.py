@@ -8,8 +8,9 @@ log's errors become the broker's. `open` on an empty directory creates an app wi
 """
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,13 @@ from broker.messages.history import HistoryPage, HistoryQuery, PresencePage
 from broker.messages.message import Message
 from broker.metrics import Metrics
 from broker.publisher import Published, Publisher
+from broker.push.attempts import Attempts
+from broker.push.channel_transport import TRANSPORT, ChannelTransport
+from broker.push.outbox import Outbox
+from broker.push.reports import Reports
+from broker.push.sealing import Sealer
+from broker.push.service import Push
+from broker.push.transport import Transport
 from broker.settings import BrokerSettings
 from broker.stats import query as usage
 from broker.stats.counters import Counters
@@ -48,6 +56,7 @@ from broker.stats.query import StatsPage, StatsQuery
 from broker.stats.recording import AddStats, MinuteCounts
 from broker.storage_errors import mapped
 from storage import Log, Outcome, Rows, open_log
+from storage.keyfile import KeyFile
 
 logger = logging.getLogger("tidelog.broker")
 SERIES_CHARS = 10
@@ -56,7 +65,9 @@ SERIES_CHARS = 10
 class Broker:
     """An open broker. Made by `open`; used from the trio thread it was opened in."""
 
-    def __init__(self, log: Log, settings: BrokerSettings, clock: Clock, series: str) -> None:
+    def __init__(
+        self, log: Log, keys: KeyFile, settings: BrokerSettings, clock: Clock, series: str
+    ) -> None:
         self.log = log
         self.settings = settings
         self.series = series
@@ -69,6 +80,12 @@ class Broker:
         self.publisher = Publisher(log, self.epoch, settings, self.metrics, series)
         self.editor = Editor(log, self.epoch, settings, series)
         self.annotator = Annotator(log, self.epoch, settings, series)
+        sealer = Sealer(keys)
+        self.push = Push(log, sealer)
+        attempts = Attempts(sealer)
+        attempts.transports[TRANSPORT] = ChannelTransport(log, self.apps, self.publisher)
+        reports = Reports(self.epoch.app_log)
+        self.outbox = Outbox(log, self.epoch.hub, attempts, reports, series)
 
     def channel(self, name: str, *, app: str | None = None) -> Channel:
         """A channel of an app (default: the oldest). Raises BadRequest 40010 for a bad name,
@@ -233,6 +250,8 @@ class Broker:
             for serial, request in pending:
                 with mapped():
                     await purge.carry_out(self.log, serial, request)
+                if not self.apps.app_exists(request.app):
+                    await self.push.forget_strangers(request.app)
 
     async def sweep(self) -> int:
         """Trim now what is past its retention; returns how many streams were cut."""
@@ -244,10 +263,12 @@ class Broker:
         with mapped():
             await self.log.rebuild()
 
-    async def run(self) -> None:
-        """The broker's own work: delivery and housekeeping."""
+    async def run(self, *, delivers: bool) -> None:
+        """The broker's own work: delivery and housekeeping. `delivers`: notifications too."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.epoch.run)
+            if delivers:
+                nursery.start_soon(self.outbox.run)
             nursery.start_soon(self._keep_house)
 
     async def _keep_house(self) -> None:
@@ -276,10 +297,12 @@ async def open(  # noqa: A001 - the library's verb: broker.open(...)
     accept_loss: bool = False,
     create_app: bool = True,
     hold_connections: bool = True,
+    transports: Mapping[str, Transport] | None = None,
 ) -> AsyncIterator[Broker]:
     """Open a data directory, creating it if need be; one without an app gets an app with a root
     key, unless `create_app` is false. With `hold_connections` it takes over from the process that
-    had it open before, and sees off the connections that one left (broker.live.epoch).
+    had it open before, sees off the connections that one left (broker.live.epoch), and delivers
+    notifications, through `transports` by transportType (broker.push.outbox).
 
     Raises Unavailable if another process writes it, if acknowledged records are missing
     (`accept_loss` goes on without them), or if it is damaged.
@@ -295,14 +318,18 @@ async def open(  # noqa: A001 - the library's verb: broker.open(...)
                 accept_loss=accept_loss,
             )
             log = await stack.enter_async_context(opened)
-            broker = Broker(log, settings, clock, await _series(log))
+            keys = await trio.to_thread.run_sync(KeyFile, log.engine.path)
+            stack.callback(keys.close)
+            broker = Broker(log, keys, settings, clock, await _series(log))
+            broker.outbox.attempts.transports.update(transports or {})
         if create_app:
             await _ensure_app(broker)
         if hold_connections:
+            await broker.push.forget_strangers()
             await _begin_epoch(broker)
         failure: Exception | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(broker.run)
+            nursery.start_soon(partial(broker.run, delivers=hold_connections))
             try:
                 yield broker
             except Exception as error:  # the caller's own: not to be wrapped in our nursery's group

@@ -18,6 +18,9 @@ from broker.messages import publishing
 from broker.messages.acceptance import Accepted
 from broker.messages.publishing import Dedup
 from broker.purge import Purges
+from broker.push import outbox_log, registration
+from broker.push.outbox_log import OutboxLog
+from broker.push.registry import PushRegistry
 from broker.stats import recording
 from broker.stats.projections import Stats, StatsMinutes
 from broker.tenancy import Tenancy
@@ -34,6 +37,8 @@ PROJECTIONS: tuple[Projection, ...] = (
     Dedup(),
     Accepted(),
     Interactions(),
+    PushRegistry(),
+    OutboxLog(),
     Members(),
     Occupancies(),
     ConnectionLog(),
@@ -52,6 +57,8 @@ def broker_domain() -> Domain:
         **publishing.DECIDE,
         **changing.DECIDE,
         **annotating.DECIDE,
+        **registration.DECIDE,
+        **outbox_log.DECIDE,
         **presence.DECIDE,
         **occupancy.DECIDE,
         **idle_channels.DECIDE,

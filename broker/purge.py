@@ -27,6 +27,7 @@ from broker.events import (
     PurgeCompleted,
     PurgeRequested,
 )
+from broker.push.registration import RemovePush
 from broker.stats import projections as stats
 from broker.stats.recording import RemoveStats
 from broker.tenancy import SYSTEM
@@ -43,6 +44,7 @@ _CHANNEL_KINDS = (
     Kind.ATTACHMENTS,
     Kind.MESSAGES,
 )
+_PUSH_KINDS = (Kind.PUSH, Kind.PUBLISHES)
 _CLIENT_KINDS = (Kind.MESSAGES, Kind.EPHEMERAL, Kind.VERSIONS)
 
 
@@ -134,6 +136,9 @@ async def carry_out(log: Log, serial: int, request: PurgeRequested) -> None:
             await log.submit(RemoveChannel(request.app, name), app=request.app)
     if deleted:
         await _remove_stats(log, request.app)
+    if deleted and request.channel is None:
+        await log.submit(RemovePush(request.app), app=request.app)
+        await log.trim([Cut(Stream(request.app, "", kind), log.position) for kind in _PUSH_KINDS])
     await log.submit(CompletePurge(serial), app=request.app)
 
 

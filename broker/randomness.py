@@ -36,6 +36,16 @@ def short_id() -> str:
     return "".join(secrets.choice(_READABLE) for _ in range(6))
 
 
+def new_bytes(count: int) -> bytes:
+    """For keys, and for nonces of ciphers."""
+    return secrets.token_bytes(count)
+
+
+def jitter() -> float:
+    """Somewhere from 0 to 1: so that who failed together does not come back together."""
+    return secrets.randbelow(1 << 20) / (1 << 20)
+
+
 def new_secret() -> str:
     """192 bits, URL-safe."""
     return secrets.token_urlsafe(_SECRET_BYTES)

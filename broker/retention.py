@@ -9,6 +9,9 @@ from storage import Log, Retention, Stream, View
 
 STATS_CURSOR_RETENTION_MS = HOUR_MS  # the row that they fold to is kept
 
+# Longer than anything can be on its way (broker.push.service.TTL_MS_MAX).
+PUBLISHES_RETENTION_MS = 48 * HOUR_MS
+
 
 def retention(view: View, settings: BrokerSettings, stream: Stream) -> Retention:
     """What a stream keeps. Channel, app and system streams without an entry keep everything."""
@@ -27,6 +30,8 @@ def retention(view: View, settings: BrokerSettings, stream: Stream) -> Retention
             return Retention(_age(settings.ephemeral_retention_ms))
         case Kind.ATTACHMENTS | Kind.CONNECTIONS | Kind.LIFECYCLE:
             return Retention(_age(settings.attachment_retention_ms))
+        case Kind.PUBLISHES:
+            return Retention(PUBLISHES_RETENTION_MS)
         case Kind.NONCES:
             return Retention(NONCE_RETENTION_MS)
         case Kind.REVOCATIONS:

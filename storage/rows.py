@@ -5,8 +5,10 @@ command is through: so one command that fails leaves no trace, and a whole batch
 one sorted write. A value of None in an overlay is a deletion.
 """
 
+import heapq
 from collections.abc import Iterator
 from itertools import chain
+from operator import itemgetter
 
 from storage.engine import Reader, Writer
 from storage.projection import Projection
@@ -102,11 +104,13 @@ class Overlay:
     def between(
         self, first: bytes, stop: bytes, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
-        rows: Pending = dict(self._stored.between(first, stop)) if self._stored else {}
+        """Walks the stored rows only as far as it is asked to."""
         changes = chain(self.accepted.items(), self._command.items())
-        rows.update((key, value) for key, value in changes if first <= key < stop)
-        for key in sorted(rows, reverse=reverse):
-            value = rows[key]
+        changed = {key: value for key, value in changes if first <= key < stop}
+        stored = self._stored.between(first, stop, reverse) if self._stored else iter(())
+        untouched = (row for row in stored if row[0] not in changed)
+        written = ((key, changed[key]) for key in sorted(changed, reverse=reverse))
+        for key, value in heapq.merge(untouched, written, key=itemgetter(0), reverse=reverse):
             if value is not None:
                 yield key, value
 

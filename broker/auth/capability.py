@@ -142,6 +142,10 @@ class Capability:
             for resource, operations in self.grants
         )
 
+    def permits_somewhere(self, operation: str) -> bool:
+        """Whether an operation is allowed on anything at all."""
+        return any(ANY in operations or operation in operations for _, operations in self.grants)
+
     def __bool__(self) -> bool:
         return bool(self.grants)
 

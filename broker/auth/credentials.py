@@ -105,6 +105,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         for a key.
     revocation_key: the group that a token can be revoked with (broker.auth.revocations).
     revoked_from_ms: when it stops working because it was; None if it was not when it was checked.
+    device_id: the device that a token identifies, which is all it is good for; token_id: its own.
     """
 
     app_id: str
@@ -116,6 +117,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     expires_ms: int | None = None
     revocation_key: str | None = None
     revoked_from_ms: int | None = None
+    device_id: str | None = None
+    token_id: str | None = None
 
     def require(self, operation: str, channel: str) -> None:
         """Raises Unauthorized 40160 unless the capability permits `operation` on `channel`."""

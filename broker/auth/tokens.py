@@ -49,6 +49,7 @@ class Claims(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """What a token says. Order is the format: fields may be added at the end, with a default.
 
     key_id: of the key that issued it. capability: canonical JSON. client_id: None is anonymous.
+    device_id: whose it is, if it identifies a device (broker.push.identity).
     """
 
     key_id: str
@@ -58,6 +59,7 @@ class Claims(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     token_id: str
     client_id: str | None = None
     revocation_key: str | None = None
+    device_id: str | None = None
 
 
 class TokenDetails(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +143,8 @@ def _principal(key: Key, claims: Claims) -> Principal:
         issued_ms=claims.issued_ms,
         expires_ms=claims.expires_ms,
         revocation_key=claims.revocation_key,
+        device_id=claims.device_id,
+        token_id=claims.token_id,
     )
 
 

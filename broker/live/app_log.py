@@ -23,12 +23,16 @@ PERIOD_MS = 1_000
 
 
 class Report(msgspec.Struct, frozen=True):
+    """`log`: which of the app's logs it is for."""
+
     app: str
     message: Message
+    log: str = meta.LOG
 
 
 def report(rows: Rows, command: Report, ms: int) -> Decision:
-    stream = Stream(command.app, meta.log_key(command.app).channel, Kind.EPHEMERAL)
+    channel = meta.log_key(command.app, command.log).channel
+    stream = Stream(command.app, channel, Kind.EPHEMERAL)
     return Decision([(stream, MessagePublished(command.message))])
 
 
@@ -47,20 +51,24 @@ class AppLog:
 
     def refused(self, app: str, error: BrokerError, **context: str | None) -> None:
         """`context`: connectionId, clientId, channel; what is None is left out."""
+        known = {name: value for name, value in context.items() if value is not None}
+        self.tell(app, meta.LOG, "refused", {"error": error.info, **known})
+
+    def tell(self, app: str, log: str, name: str, data: dict[str, object]) -> None:
+        """A message on one of the app's logs, unless there were too many lately."""
         if self._recent[app] >= self._reports_max:
             self.left_out += 1
             return
         if not self._recent[app]:
             self._timers.schedule(PERIOD_MS, partial(self._period_over, app))
         self._recent[app] += 1
-        known = {name: value for name, value in context.items() if value is not None}
         message = Message(
             id=f"{randomness.new_id()}:0:0",
-            name="refused",
-            data=msgspec.json.encode({"error": error.info, **known}).decode(),
+            name=name,
+            data=msgspec.json.encode(data).decode(),
             encoding="json",
         )
-        self._background.post(app, Report(app, message))
+        self._background.post(app, Report(app, message, log))
 
     def _period_over(self, app: str) -> None:
         del self._recent[app]

@@ -16,7 +16,7 @@ from broker import tenancy
 from broker.channels.lifecycle import opening
 from broker.channels.registry import channel_key
 from broker.errors import NotFound
-from broker.events import Kind, MessagePublished
+from broker.events import Kind, MessagePublished, PublishAccepted, Selector
 from broker.messages.acceptance import accepted
 from broker.messages.extras import is_ephemeral
 from broker.messages.message import Message
@@ -25,6 +25,7 @@ from storage import Decision, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
 
 _SERIAL_BYTES = 8
+PUSH_TTL_MS = 24 * 3_600_000
 TABLE = "dedup"
 _stream = lru_cache(maxsize=10_000)(Stream)
 """One object for a stream that is published to again and again is found faster in every table."""
@@ -96,7 +97,19 @@ def decide(rows: Rows, command: Publish, ms: int) -> Decision:
         (stream, MessagePublished(message, command.keyed, command.mutable))
         for message in command.messages
     ]
+    events += _pushes(rows, command, ms)
     return Decision(opening(rows, command.app, command.channel, events))
+
+
+def _pushes(rows: Rows, command: Publish, ms: int) -> list[tuple[Stream, object]]:
+    """The notifications that messages ask for (reference push.md 3.6): accepted with them."""
+    asked = [m.extras["push"] for m in command.messages if m.extras and "push" in m.extras]
+    payloads = [payload for payload in asked if isinstance(payload, dict)]
+    if not payloads or not tenancy.rules(rows, command.app, command.channel).push_enabled:
+        return []
+    selector = Selector(channel=command.channel)
+    stream = Stream(command.app, "", Kind.PUBLISHES)
+    return [(stream, PublishAccepted(selector, payload, ms + PUSH_TTL_MS)) for payload in payloads]
 
 
 def _repeat(rows: Rows, stream: Stream, command: Publish) -> Decision | None:

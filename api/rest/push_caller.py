@@ -1,0 +1,41 @@
+"""Who asks about push: as for any route, or a device by what only it has (reference push.md 3.2).
+
+A device token is a token, and may come as one; in `X-Ably-DeviceToken` it needs no other
+credentials beside it. A device secret does: it says which device a client is that is known already.
+"""
+
+import hmac
+
+import msgspec
+from quart import request
+
+from api.authentication import authenticate
+from broker import Broker
+from broker.auth.credentials import Principal
+from broker.push.identity import is_admin
+
+TOKEN, SECRET = "X-Ably-DeviceToken", "X-Ably-DeviceSecret"
+
+
+def caller(broker: Broker, device_id: str | None = None) -> Principal:
+    """`device_id`: the device that the request is about, if it is about one."""
+    token = request.headers.get(TOKEN)
+    if token:
+        return authenticate(broker, token=token)
+    principal = authenticate(broker)
+    secret = request.headers.get(SECRET)
+    if secret and device_id and not is_admin(principal):
+        return _as_device(broker, principal, device_id, secret)
+    return principal
+
+
+def _as_device(broker: Broker, principal: Principal, device_id: str, secret: str) -> Principal:
+    device = broker.push.device(principal.app_id, device_id)
+    known = broker.push.secret(principal.app_id, device) if device else None
+    if device is None or known is None or not _same(secret, known):
+        return principal
+    return msgspec.structs.replace(principal, device_id=device.id, token_id=device.token_id)
+
+
+def _same(given: str, ours: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), ours.encode())

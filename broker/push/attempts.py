@@ -1,0 +1,184 @@
+"""One attempt to deliver: to whom, through which lane and transport, and what follows from it.
+
+Reference push.md 5.3. An attempt that finds its endpoint's circuit open is none: it costs nothing
+and counts for nothing. What is told of an address that the device has no more is nobody's fault.
+"""
+
+import logging
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import trio
+
+from broker import randomness
+from broker.events import Device
+from broker.push.lanes import Closed, Lanes
+from broker.push.outbox_log import PublishRow
+from broker.push.sealing import Sealer
+from broker.push.transport import (
+    NO_RECIPIENT,
+    NOT_CONFIGURED,
+    RETRIES_EXHAUSTED,
+    TOKEN_INVALID,
+    UNREACHABLE,
+    Outgoing,
+    Result,
+    Transport,
+    Verdict,
+)
+
+logger = logging.getLogger("tidelog.push")
+ATTEMPT_S_MAX = 30.0
+ATTEMPTS_AT_ONCE = 1_000
+RETRY_MS, RETRY_MS_MAX = 1_000, 3_600_000
+MISCONFIGURED_MS = 300_000
+FAILURES_TO_FAIL = 3
+ACTIVE, FAILING, FAILED = "ACTIVE", "FAILING", "FAILED"
+
+
+_NO_TRANSPORT = Result(
+    verdict=Verdict.MISCONFIGURED, code=NOT_CONFIGURED, message="there is no transport for it"
+)
+
+
+class Tried(NamedTuple):
+    """`again_ms`: after how long it is to be tried again; None: it is over. `made`: how many
+    attempts were, so far."""
+
+    result: Result
+    again_ms: int | None
+    made: int
+
+
+class Attempts:
+    """`transports`: by transportType; what is not there is not configured."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self.transports: dict[str, Transport] = {}
+        self.lanes = Lanes()
+        self._sealer = sealer
+        self._at_once = trio.CapacityLimiter(ATTEMPTS_AT_ONCE)
+
+    async def to_device(self, row: PublishRow, device: Device, made: int, now_ms: int) -> Tried:
+        """`made`: how many attempts were before."""
+        recipient = self._sealer.open(row.app, device.id, device.recipient)
+        if recipient is None:
+            return _over(NO_RECIPIENT, "the device is gone", made)
+        if device.state == FAILED:
+            return _over(TOKEN_INVALID, "the device's address is known to be dead", made)
+        return await self._to(row, device.id, recipient, made, now_ms, device.updated_ms)
+
+    async def to_address(self, row: PublishRow, made: int, now_ms: int) -> Tried:
+        """To the address that a notification names itself."""
+        return await self._to(row, "", row.selector.recipient or {}, made, now_ms, 0)
+
+    async def _to(
+        self,
+        row: PublishRow,
+        device: str,
+        recipient: dict[str, Any],
+        made: int,
+        now_ms: int,
+        updated_ms: int,
+    ) -> Tried:
+        if now_ms >= row.expires_ms:
+            return _over(RETRIES_EXHAUSTED, "nobody wants it any more", made)
+        outgoing = Outgoing(
+            id=delivery_id(row, device),
+            app=row.app,
+            recipient=recipient,
+            payload=row.payload,
+            expires_ms=row.expires_ms,
+            updated_ms=updated_ms,
+        )
+        transport = self.transports.get(str(recipient.get("transportType")))
+        if transport is None:
+            return _judged(row, _NO_TRANSPORT, made, now_ms)
+        try:
+            result = await self._sent(transport, outgoing)
+        except Closed as closed:
+            return _not_tried(row, closed, made, now_ms)
+        return _judged(row, result, made, now_ms)
+
+    async def _sent(self, transport: Transport, outgoing: Outgoing) -> Result:
+        """Raises Closed where nothing was tried."""
+        lane = self.lanes.lane(transport.endpoint(outgoing))
+        async with lane.attempt(), self._at_once:
+            result = await _bounded(transport, outgoing)
+            if result.verdict in (Verdict.TRANSIENT, Verdict.MISCONFIGURED):
+                lane.failed(at_once=result.verdict is Verdict.MISCONFIGURED)
+            else:
+                lane.succeeded()
+        return result
+
+
+async def _bounded(transport: Transport, outgoing: Outgoing) -> Result:
+    try:
+        with trio.move_on_after(ATTEMPT_S_MAX):
+            return await transport.send(outgoing)
+    except Exception:
+        logger.exception("a transport failed")
+    return Result(verdict=Verdict.TRANSIENT, code=UNREACHABLE, message="no answer in time")
+
+
+def _not_tried(row: PublishRow, closed: Closed, made: int, now_ms: int) -> Tried:
+    result = Result(verdict=Verdict.TRANSIENT, code=UNREACHABLE, message=str(closed))
+    again_ms = int((closed.for_s + randomness.jitter()) * 1_000)
+    return _while_wanted(row, Tried(result, again_ms, made), now_ms)
+
+
+def _judged(row: PublishRow, result: Result, made: int, now_ms: int) -> Tried:
+    if result.verdict in (Verdict.SENT, Verdict.DEAD, Verdict.REJECTED):
+        return Tried(result, None, made + 1)
+    return _while_wanted(row, Tried(result, _again_ms(result, made), made + 1), now_ms)
+
+
+def _while_wanted(row: PublishRow, tried: Tried, now_ms: int) -> Tried:
+    if now_ms + (tried.again_ms or 0) < row.expires_ms:
+        return tried
+    message = f"given up after {tried.made} attempts: {tried.result.message}"
+    return _over(RETRIES_EXHAUSTED, message, tried.made)
+
+
+def _again_ms(result: Result, made: int) -> int:
+    """What the provider asked for, else twice as long each time, with full jitter."""
+    if result.retry_after_ms is not None:
+        return max(result.retry_after_ms, 1)
+    if result.verdict is Verdict.MISCONFIGURED:
+        return MISCONFIGURED_MS
+    longest_ms = min(RETRY_MS << min(made, 12), RETRY_MS_MAX)
+    return 1 + int(longest_ms * randomness.jitter())
+
+
+def _over(code: int, message: str, made: int) -> Tried:
+    return Tried(Result(verdict=Verdict.REJECTED, code=code, message=message), None, made)
+
+
+def delivery_id(row: PublishRow, device: str) -> str:
+    """The same at every attempt, in every process: providers tell repeats by it."""
+    return blake2b(f"{row.app}\0{row.serial}\0{device}".encode(), digest_size=16).hexdigest()
+
+
+class Standing(NamedTuple):
+    """What an attempt says of a device."""
+
+    state: str
+    failures: int
+    error: dict[str, Any] | None
+
+
+def standing(device: Device, tried: Tried) -> Standing:
+    """How a device stands after an attempt."""
+    result = tried.result
+    if result.verdict is Verdict.SENT:
+        return Standing(ACTIVE, 0, None)
+    error = {"code": result.code, "message": result.message, "statusCode": 400}
+    if result.verdict is Verdict.DEAD:
+        return Standing(FAILED, device.failures + 1, error)
+    is_trouble = result.verdict is Verdict.TRANSIENT or result.code == RETRIES_EXHAUSTED
+    if not is_trouble or device.failures >= FAILURES_TO_FAIL:
+        return Standing(device.state, device.failures, device.error)
+    failures = device.failures + 1
+    if failures < FAILURES_TO_FAIL:
+        return Standing(device.state, failures, device.error)
+    return Standing(FAILING, failures, error)

@@ -1,0 +1,253 @@
+"""The outbox: delivers what was accepted, again and again until it is delivered or nobody wants it.
+
+A task for each notification that is not delivered to everybody goes through the pages of whom it is
+for, and one task tries again what has to be. Nothing is delivered twice but after a crash, or where
+a provider did not answer in time; then it has the same id.
+
+A page is over when all its attempts are, or after PAGE_PATIENCE_S: who has not answered by then is
+written down to be tried again, and what comes of the attempt that goes on is settled there. So one
+slow provider holds up a page for a moment, and never another's.
+
+Everything but what is at work right now is in the log, so a crash at any moment loses no
+notification: the page that was at work is done again.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+
+from broker.errors import BrokerError
+from broker.events import Attempt, Device, Kind
+from broker.live.hub import Hub
+from broker.messages.serials import render
+from broker.push import expansion, outbox_log, registry
+from broker.push.attempts import Attempts, Tried, standing
+from broker.push.outbox_log import ProgressPublish, PublishRow, SettleDelivery, Waiting
+from broker.push.registration import ReportDevice
+from broker.push.reports import Reports
+from broker.push.transport import Verdict
+from broker.storage_errors import mapped
+from storage import Log, Record, View
+
+PAGE_DEVICES = 100
+PAGE_PATIENCE_S = 2.0
+PUBLISHES_AT_ONCE = 64
+TRIED_AGAIN_AT_ONCE = 200
+LEASE_MS = 60_000  # when what a page did not wait for is tried again, if nothing is heard of it
+LOG_RETRY_S = 1.0
+logger = logging.getLogger("tidelog.push")
+
+Place = tuple[int, str]
+"""A delivery: its publish, and its device's id."""
+
+
+Target = Device | None
+"""None: the address that a notification names itself."""
+
+
+class _PageWork:
+    """The attempts of a page. `closed`: it waits no more; `written`: what it left is in the log."""
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        self.targets = targets
+        self.tried: dict[str, Tried] = {}
+        self.over = trio.Event()
+        self.written = trio.Event()
+        self.is_closed = False
+
+    def note(self, target: Target, tried: Tried) -> None:
+        self.tried[_id(target)] = tried
+        if len(self.tried) == len(self.targets):
+            self.over.set()
+
+
+class Outbox:
+    def __init__(
+        self, log: Log, hub: Hub, attempts: Attempts, reports: Reports, series: str
+    ) -> None:
+        self.attempts = attempts
+        self.counts = dict.fromkeys(Verdict, 0)
+        self._log = log
+        self._reports = reports
+        self._series = series
+        self._at_work: set[Place] = set()
+        self._publishing: set[int] = set()
+        self._publishes = trio.CapacityLimiter(PUBLISHES_AT_ONCE)
+        self._news = trio.Event()
+        self._nursery: trio.Nursery | None = None
+        hub.watch(Kind.PUBLISHES, self._happened)
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                nursery.start_soon(self._try_again)
+                for row in await self._log.query(lambda view: list(outbox_log.unfinished(view))):
+                    self._begin(row)
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
+
+    def _happened(self, record: Record) -> None:
+        """A notification was accepted, or something is to be tried again."""
+        self._news.set()
+        with self._log.view() as view:
+            row = outbox_log.publish(view, record.stream.app, record.serial)
+        if row is not None:
+            self._begin(row)
+
+    def _begin(self, row: PublishRow) -> None:
+        is_known = row.serial in self._publishing or row.cursor is None
+        if self._nursery is not None and not is_known:
+            self._publishing.add(row.serial)
+            self._nursery.start_soon(self._publish, row)
+
+    async def _publish(self, row: PublishRow) -> None:
+        async with self._publishes:
+            cursor = row.cursor
+            while cursor is not None:
+                cursor = await self._page(row, cursor)
+        self._publishing.discard(row.serial)
+
+    async def _page(self, row: PublishRow, cursor: bytes) -> bytes | None:
+        """Try a page, and write down what came of it. Returns where the next one begins."""
+        targets, following = await self._targets(row, cursor)
+        work = _PageWork(targets)
+        await self._work_off(row, work)
+        left = self._left(work)
+        await self._write(row.app, ProgressPublish(row.app, row.serial, cursor, following, left))
+        work.written.set()
+        return following
+
+    async def _targets(
+        self, row: PublishRow, cursor: bytes
+    ) -> tuple[Sequence[Target], bytes | None]:
+        if row.selector.recipient is not None:
+            return (None,), None
+        page = await self._log.query(
+            lambda view: expansion.page(view, row.app, row.selector, cursor, PAGE_DEVICES)
+        )
+        return page.devices, page.cursor
+
+    async def _work_off(self, row: PublishRow, work: _PageWork) -> None:
+        assert self._nursery is not None
+        for target in work.targets:
+            self._nursery.start_soon(self._first, row, target, work)
+        if work.targets:
+            with trio.move_on_after(PAGE_PATIENCE_S):
+                await work.over.wait()
+        work.is_closed = True
+
+    async def _first(self, row: PublishRow, target: Target, work: _PageWork) -> None:
+        """The first attempt for a device; one that its page did not wait for is settled here."""
+        tried = await self._try(row, target, 0)
+        if not work.is_closed:
+            work.note(target, tried)
+            return
+        await work.written.wait()
+        await self._settle(row, _id(target), tried)
+
+    async def _try(self, row: PublishRow, target: Target, made: int) -> Tried:
+        now_ms = self._log.clock.now()
+        if target is None:
+            tried = await self.attempts.to_address(row, made, now_ms)
+        else:
+            tried = await self.attempts.to_device(row, target, made, now_ms)
+        await self._report(row, target, tried)
+        return tried
+
+    def _left(self, work: _PageWork) -> tuple[Attempt, ...]:
+        """Who is to be tried again, and who is not heard of yet."""
+        now_ms = self._log.clock.now()
+        left = []
+        for target in work.targets:
+            tried = work.tried.get(_id(target))
+            if tried is None:
+                left.append(Attempt(_id(target), now_ms + LEASE_MS))
+            elif tried.again_ms is not None:
+                left.append(Attempt(_id(target), now_ms + tried.again_ms, tried.made))
+        return tuple(left)
+
+    async def _try_again(self) -> None:
+        """What is due, as it is due."""
+        while True:
+            self._news = trio.Event()
+            wait_s = await self._start_due()
+            with trio.move_on_after(wait_s):
+                await self._news.wait()
+
+    async def _start_due(self) -> float:
+        """Returns for how long nothing more can be due."""
+        now_ms = self._log.clock.now()
+        room = TRIED_AGAIN_AT_ONCE - len(self._at_work)
+
+        def ask(view: View) -> tuple[list[Waiting], int | None]:
+            found: list[Waiting] = []
+            for one in outbox_log.due(view):
+                if one.at_ms > now_ms:
+                    return found, one.at_ms
+                if (one.waiting.publish, one.waiting.attempt.device) not in self._at_work:
+                    found.append(one.waiting)
+                if len(found) >= room:
+                    break
+            return found, None
+
+        waiting, next_ms = await self._log.query(ask)
+        assert self._nursery is not None
+        for one in waiting:
+            self._at_work.add((one.publish, one.attempt.device))
+            self._nursery.start_soon(self._again, one)
+        return 60.0 if next_ms is None else max(0.001, (next_ms - now_ms) / 1_000)
+
+    async def _again(self, waiting: Waiting) -> None:
+        app, device_id = waiting.app, waiting.attempt.device
+
+        def ask(view: View) -> tuple[PublishRow | None, Device | None]:
+            row = outbox_log.publish(view, app, waiting.publish)
+            return row, registry.device(view, app, device_id) if device_id else None
+
+        row, device = await self._log.query(ask)
+        if row is not None:
+            is_gone = device is None and device_id
+            tried = None if is_gone else await self._try(row, device, waiting.attempt.made)
+            await self._settle(row, device_id, tried)
+        self._at_work.discard((waiting.publish, device_id))
+        self._news.set()
+
+    async def _settle(self, row: PublishRow, device: str, tried: Tried | None) -> None:
+        again = None
+        if tried is not None and tried.again_ms is not None:
+            again = Attempt(device, self._log.clock.now() + tried.again_ms, tried.made)
+        await self._write(row.app, SettleDelivery(row.app, row.serial, device, again))
+
+    async def _report(self, row: PublishRow, device: Device | None, tried: Tried) -> None:
+        """What an attempt says of its device, and to those who look."""
+        self.counts[tried.result.verdict] += 1
+        if tried.result.verdict not in (Verdict.SENT, Verdict.TRANSIENT):
+            of = render(row.serial, self._series)
+            self._reports.failed(row.app, of, device, tried.result)
+        if device is None:
+            return
+        stands = standing(device, tried)
+        if stands != (device.state, device.failures, device.error):
+            await self._write(row.app, ReportDevice(row.app, device.id, device.rev, *stands))
+
+    async def _write(self, app: str, command: Any) -> None:
+        """Again and again: a log that is full, or busy, has room some time."""
+        while True:
+            try:
+                with mapped():
+                    await self._log.submit(command, app=app)
+                return
+            except BrokerError as error:
+                if self._log.failed:
+                    await trio.sleep_forever()
+                logger.warning("not written yet, it is tried again: %s", error)
+                await trio.sleep(LOG_RETRY_S)
+
+
+def _id(target: Target) -> str:
+    return target.id if target is not None else ""

@@ -1,0 +1,236 @@
+"""Notifications on their way, as the log knows them: accepted, in progress, settled.
+
+Accepting one is one event, however many it is for. Delivering it appends what came of a page of
+devices at a time, with the cursor behind it; whoever could not be reached yet has a row of its own,
+found by when it is to be tried again. So a crash repeats a page at most, and loses nobody.
+
+The events are kept for longer than anything can be on its way (broker.retention), and the rows of
+what is delivered are gone by then.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from broker import tenancy
+from broker.channels.registry import app_prefix
+from broker.errors import NotFound
+from broker.events import (
+    Attempt,
+    DeliverySettled,
+    Kind,
+    PublishAccepted,
+    PublishProgressed,
+    Selector,
+)
+from broker.push.rows import digest
+from storage import Decision, OnTrim, Record, Rows, Stream, Table
+from storage.projection import Decide
+
+TABLE = "outbox"
+_PUBLISH, _DUE, _WAITING = b"p", b"d", b"w"
+_NUMBER_BYTES = 8
+
+
+class PublishRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A notification that is not delivered to everybody yet. `serial`: of its PublishAccepted.
+    `cursor`: up to whom everybody has been tried; None: everybody has. `waiting`: how many are to
+    be tried again."""
+
+    app: str
+    serial: int
+    selector: Selector
+    payload: dict[str, object]
+    expires_ms: int
+    cursor: bytes | None = b""
+    waiting: int = 0
+
+
+class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A delivery that is to be tried again."""
+
+    app: str
+    publish: int
+    attempt: Attempt
+
+
+class AcceptPublish(msgspec.Struct, frozen=True):
+    app: str
+    selector: Selector
+    payload: dict[str, object]
+    expires_ms: int
+
+
+class ProgressPublish(msgspec.Struct, frozen=True):
+    """A page of a publish was tried. Does nothing if another had got further already."""
+
+    app: str
+    publish: int
+    after: bytes
+    cursor: bytes | None
+    attempts: tuple[Attempt, ...] = ()
+
+
+class SettleDelivery(msgspec.Struct, frozen=True):
+    """What came of a delivery that had to be tried again."""
+
+    app: str
+    publish: int
+    device: str
+    again: Attempt | None = None
+
+
+def stream_of(app: str) -> Stream:
+    return Stream(app, "", Kind.PUBLISHES)
+
+
+def accept(rows: Rows, command: AcceptPublish, ms: int) -> Decision:
+    if not tenancy.app_exists(rows, command.app):
+        raise NotFound(f"there is no app {command.app!r}")
+    event = PublishAccepted(command.selector, command.payload, command.expires_ms)
+    return Decision([(stream_of(command.app), event)])
+
+
+def progress(rows: Rows, command: ProgressPublish, ms: int) -> Decision:
+    known = publish(rows, command.app, command.publish)
+    if known is None or known.cursor != command.after:
+        return Decision()
+    event = PublishProgressed(command.publish, command.cursor, command.attempts)
+    return Decision([(stream_of(command.app), event)])
+
+
+def settle(rows: Rows, command: SettleDelivery, ms: int) -> Decision:
+    key = _waiting_key(command.app, command.publish, command.device)
+    if rows.get(TABLE, key) is None:
+        return Decision()
+    event = DeliverySettled(command.publish, command.device, command.again)
+    return Decision([(stream_of(command.app), event)])
+
+
+class OutboxLog:
+    """The projection."""
+
+    name = TABLE
+    prefix = b"b"
+    kinds = frozenset({int(Kind.PUBLISHES)})
+    on_trim = OnTrim.DROP
+
+    def fold(self, table: Table, record: Record) -> None:
+        app = record.stream.app
+        match record.event:
+            case PublishAccepted(selector, payload, expires_ms):
+                row = PublishRow(app, record.serial, selector, payload, expires_ms)
+                table.put(_publish_key(app, record.serial), _encode(row))
+            case PublishProgressed(of, cursor, attempts):
+                _progressed(table, app, of, cursor, attempts)
+            case DeliverySettled(of, device, again):
+                _settled(table, app, of, device, again)
+
+    def unfold(self, table: Table, record: Record) -> None:
+        """Of what expired while nobody delivered it."""
+        if isinstance(record.event, PublishAccepted):
+            _forget(table, record.stream.app, record.serial)
+
+
+def _progressed(
+    table: Table, app: str, of: int, cursor: bytes | None, attempts: tuple[Attempt, ...]
+) -> None:
+    row = table.get(_publish_key(app, of))
+    if row is None:
+        return
+    known = _read_publish(row)
+    for attempt in attempts:
+        _put_waiting(table, Waiting(app, of, attempt))
+    _put_publish(
+        table,
+        msgspec.structs.replace(known, cursor=cursor, waiting=known.waiting + len(attempts)),
+    )
+
+
+def _settled(table: Table, app: str, of: int, device: str, again: Attempt | None) -> None:
+    key = _waiting_key(app, of, device)
+    row, published = table.get(key), table.get(_publish_key(app, of))
+    if row is None or published is None:
+        return
+    table.delete(_due_key(_read_waiting(row)))
+    table.delete(key)
+    if again is not None:
+        _put_waiting(table, Waiting(app, of, again))
+        return
+    known = _read_publish(published)
+    _put_publish(table, msgspec.structs.replace(known, waiting=known.waiting - 1))
+
+
+def _put_publish(table: Table, row: PublishRow) -> None:
+    key = _publish_key(row.app, row.serial)
+    if row.cursor is None and not row.waiting:
+        table.delete(key)
+    else:
+        table.put(key, _encode(row))
+
+
+def _put_waiting(table: Table, waiting: Waiting) -> None:
+    row = _encode(waiting)
+    table.put(_waiting_key(waiting.app, waiting.publish, waiting.attempt.device), row)
+    table.put(_due_key(waiting), row)
+
+
+def _forget(table: Table, app: str, of: int) -> None:
+    table.delete(_publish_key(app, of))
+    for key, row in list(table.scan(_WAITING + app_prefix(app) + _number(of))):
+        table.delete(_due_key(_read_waiting(row)))
+        table.delete(key)
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_read_publish = msgspec.msgpack.Decoder(PublishRow).decode
+_read_waiting = msgspec.msgpack.Decoder(Waiting).decode
+
+
+def _number(number: int) -> bytes:
+    return number.to_bytes(_NUMBER_BYTES, "big")
+
+
+def _publish_key(app: str, of: int) -> bytes:
+    return _PUBLISH + app_prefix(app) + _number(of)
+
+
+def _waiting_key(app: str, of: int, device: str) -> bytes:
+    return _WAITING + app_prefix(app) + _number(of) + digest(device)
+
+
+def _due_key(waiting: Waiting) -> bytes:
+    of_delivery = _waiting_key(waiting.app, waiting.publish, waiting.attempt.device)
+    return _DUE + _number(waiting.attempt.at_ms) + of_delivery[1:]
+
+
+def publish(rows: Rows, app: str, of: int) -> PublishRow | None:
+    row = rows.get(TABLE, _publish_key(app, of))
+    return _read_publish(row) if row else None
+
+
+def unfinished(rows: Rows) -> Iterator[PublishRow]:
+    """Every notification of every app that is not delivered to everybody, by app and age."""
+    for _, row in rows.scan(TABLE, _PUBLISH):
+        yield _read_publish(row)
+
+
+class Due(NamedTuple):
+    """`at_ms`: when it is to be tried."""
+
+    at_ms: int
+    waiting: Waiting
+
+
+def due(rows: Rows) -> Iterator[Due]:
+    """Every delivery that is to be tried again, the earliest first."""
+    for key, row in rows.scan(TABLE, _DUE):
+        yield Due(int.from_bytes(key[1 : 1 + _NUMBER_BYTES], "big"), _read_waiting(row))
+
+
+DECIDE: dict[type, Decide] = {
+    AcceptPublish: accept,
+    ProgressPublish: progress,
+    SettleDelivery: settle,
+}

@@ -1,0 +1,216 @@
+"""Registering devices and subscribing them: commands, and what they come to.
+
+Who may do it, and whether what was sent makes sense, was judged before (broker.push.service); here
+is what depends on what is there.
+"""
+
+from itertools import islice
+
+import msgspec
+
+from broker import tenancy
+from broker.errors import BadRequest, NotFound, Unauthorized
+from broker.events import (
+    ChannelSubscribed,
+    ChannelUnsubscribed,
+    Device,
+    DeviceRegistered,
+    DeviceRemoved,
+    PushRemoved,
+    Subscription,
+)
+from broker.push import registry
+from broker.push.registry import stream_of
+from broker.push.rows import subscriptions_of
+from storage import Decision, Rows
+from storage.projection import Decide
+
+NOT_PUSH_ENABLED = 40100
+REMOVED_AT_ONCE = 500
+
+
+class RegisterDevice(msgspec.Struct, frozen=True):
+    """Make a device, or replace it. What only the broker knows of it is kept: when it was made, and
+    how many addresses it had."""
+
+    app: str
+    device: Device
+
+
+class PatchDevice(msgspec.Struct, frozen=True):
+    """Change what is given of a device. Of `client_id` and `metadata` None takes it away."""
+
+    app: str
+    id: str
+    client_id: str | msgspec.UnsetType | None = msgspec.UNSET
+    metadata: dict[str, object] | msgspec.UnsetType | None = msgspec.UNSET
+    transport: str | None = None
+    recipient: bytes | None = None
+    update_token: str | None = None
+
+
+class RemoveDevices(msgspec.Struct, frozen=True):
+    """Remove one device, those of a client, or all; at most REMOVED_AT_ONCE. Decision.reply: the
+    ids of those removed, and whether there are more."""
+
+    app: str
+    device: str | None = None
+    client: str | None = None
+
+
+class ReportDevice(msgspec.Struct, frozen=True):
+    """What came of attempts to reach a device at its address `rev`."""
+
+    app: str
+    id: str
+    rev: int
+    state: str
+    failures: int
+    error: dict[str, object] | None = None
+
+
+class Subscribe(msgspec.Struct, frozen=True):
+    app: str
+    subscription: Subscription
+
+
+class Unsubscribe(msgspec.Struct, frozen=True):
+    """Every subscription that matches what is given; at most REMOVED_AT_ONCE. Decision.reply:
+    whether there are more."""
+
+    app: str
+    channel: str | None = None
+    device: str | None = None
+    client: str | None = None
+
+
+class RemovePush(msgspec.Struct, frozen=True):
+    """Of a deleted app."""
+
+    app: str
+
+
+def register(rows: Rows, command: RegisterDevice, ms: int) -> Decision:
+    """Decision.reply: the device as it is then."""
+    _require_app(rows, command.app)
+    before = registry.device(rows, command.app, command.device.id)
+    device = msgspec.structs.replace(
+        command.device,
+        created_ms=before.created_ms if before else ms,
+        rev=before.rev + 1 if before else 1,
+        modified_ms=ms,
+        updated_ms=ms,
+    )
+    return _one(command.app, DeviceRegistered(device), reply=device)
+
+
+def patch(rows: Rows, command: PatchDevice, ms: int) -> Decision:
+    """Decision.reply: the device as it is then."""
+    before = registry.device(rows, command.app, command.id)
+    if before is None:
+        raise NotFound("there is no such device")
+    changes: dict[str, object] = {"modified_ms": ms}
+    for name in ("client_id", "metadata"):
+        if (value := getattr(command, name)) is not msgspec.UNSET:
+            changes[name] = value
+    if command.update_token is not None:
+        changes["update_token"] = command.update_token
+    if command.recipient is not None:
+        changes |= {
+            "recipient": command.recipient,
+            "transport": command.transport or before.transport,
+            "rev": before.rev + 1,
+            "updated_ms": ms,
+            "state": "ACTIVE",
+            "failures": 0,
+            "error": None,
+        }
+    device = msgspec.structs.replace(before, **changes)
+    return _one(command.app, DeviceRegistered(device), reply=device)
+
+
+def remove(rows: Rows, command: RemoveDevices, ms: int) -> Decision:
+    found = list(_named(rows, command))
+    going = found[:REMOVED_AT_ONCE]
+    stream = stream_of(command.app)
+    events = [(stream, DeviceRemoved(id_)) for id_ in going]
+    return Decision(events, reply=(going, len(found) > len(going)))
+
+
+def _named(rows: Rows, command: RemoveDevices) -> list[str]:
+    if command.device is not None:
+        known = registry.device(rows, command.app, command.device)
+        return [known.id] if known else []
+    if command.client is not None:
+        walk = registry.client_devices(rows, command.app, command.client)
+    else:
+        walk = registry.devices(rows, command.app)
+    return [one.value.id for one in islice(walk, REMOVED_AT_ONCE + 1)]
+
+
+def report(rows: Rows, command: ReportDevice, ms: int) -> Decision:
+    """What is told of an address that the device has no more says nothing of the one it has."""
+    before = registry.device(rows, command.app, command.id)
+    if before is None or before.rev != command.rev:
+        return Decision()
+    device = msgspec.structs.replace(
+        before, state=command.state, failures=command.failures, error=command.error
+    )
+    return Decision() if device == before else _one(command.app, DeviceRegistered(device))
+
+
+def subscribe(rows: Rows, command: Subscribe, ms: int) -> Decision:
+    _require_app(rows, command.app)
+    wanted = command.subscription
+    if not tenancy.rules(rows, command.app, wanted.channel).push_enabled:
+        raise Unauthorized("push is not enabled for this channel's namespace", NOT_PUSH_ENABLED)
+    if wanted.device_id is not None and not registry.device(rows, command.app, wanted.device_id):
+        raise NotFound("there is no such device")
+    if registry.is_subscribed(rows, command.app, wanted):
+        return Decision()
+    return _one(command.app, ChannelSubscribed(wanted))
+
+
+def unsubscribe(rows: Rows, command: Unsubscribe, ms: int) -> Decision:
+    found = _matching(rows, command)
+    events = [(stream_of(command.app), ChannelUnsubscribed(one)) for one in found[:REMOVED_AT_ONCE]]
+    return Decision(events, reply=len(found) > REMOVED_AT_ONCE)
+
+
+def _matching(rows: Rows, command: Unsubscribe) -> list[Subscription]:
+    if command.device is None and command.client is None:
+        raise BadRequest("name the device or the client whose subscriptions are to go")
+    if command.channel is not None:
+        one = Subscription(command.channel, command.device, command.client)
+        return [one] if registry.is_subscribed(rows, command.app, one) else []
+    prefix = subscriptions_of(command.app, device=command.device, client=command.client)
+    walk = registry.subscriptions(rows, prefix)
+    return [one.value for one in islice(walk, REMOVED_AT_ONCE + 1)]
+
+
+def remove_push(rows: Rows, command: RemovePush, ms: int) -> Decision:
+    if next(registry.devices(rows, command.app), None) is None and (
+        next(registry.channels(rows, command.app), None) is None
+    ):
+        return Decision()
+    return _one(command.app, PushRemoved())
+
+
+def _one(app: str, event: object, *, reply: object = None) -> Decision:
+    return Decision([(stream_of(app), event)], reply=reply)
+
+
+def _require_app(rows: Rows, app: str) -> None:
+    if not tenancy.app_exists(rows, app):
+        raise NotFound(f"there is no app {app!r}")
+
+
+DECIDE: dict[type, Decide] = {
+    RegisterDevice: register,
+    PatchDevice: patch,
+    RemoveDevices: remove,
+    ReportDevice: report,
+    Subscribe: subscribe,
+    Unsubscribe: unsubscribe,
+    RemovePush: remove_push,
+}

@@ -1,0 +1,166 @@
+"""Devices and their subscriptions as they stand: the fold of an app's push stream, with look-ups.
+
+The stream is kept whole: it holds one event for each change of a device, and nothing in it can be
+read once the device is gone (broker.push.sealing).
+"""
+
+from collections.abc import Iterator
+from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from broker.channels.registry import app_prefix
+from broker.events import (
+    ChannelSubscribed,
+    ChannelUnsubscribed,
+    Device,
+    DeviceRegistered,
+    DeviceRemoved,
+    Kind,
+    PushRemoved,
+    Subscription,
+)
+from broker.push import rows as keys
+from storage import OnTrim, Record, Rows, Stream, Table
+
+TABLE = keys.TABLE
+T = TypeVar("T")
+
+_encode = msgspec.msgpack.Encoder().encode
+_read_device = msgspec.msgpack.Decoder(Device).decode
+_read_subscription = msgspec.msgpack.Decoder(Subscription).decode
+_read_channel = msgspec.msgpack.Decoder(tuple[str, int]).decode
+
+
+def stream_of(app: str) -> Stream:
+    return Stream(app, "", Kind.PUSH)
+
+
+class PushRegistry:
+    """The projection."""
+
+    name = TABLE
+    prefix = b"h"
+    kinds = frozenset({int(Kind.PUSH)})
+    on_trim = OnTrim.KEEP
+
+    def fold(self, table: Table, record: Record) -> None:
+        app = record.stream.app
+        match record.event:
+            case DeviceRegistered(device):
+                _put_device(table, app, device)
+            case DeviceRemoved(device):
+                _remove_device(table, app, device)
+            case ChannelSubscribed(subscription):
+                _subscribe(table, app, subscription)
+            case ChannelUnsubscribed(subscription):
+                _unsubscribe(table, app, subscription)
+            case PushRemoved():
+                _remove_all(table, app)
+
+    def unfold(self, table: Table, record: Record) -> None:
+        raise AssertionError("devices are kept when their events are trimmed")
+
+
+def _put_device(table: Table, app: str, device: Device) -> None:
+    key = keys.device_key(app, device.id)
+    row = table.get(key)
+    before = _read_device(row).client_id if row else None
+    if before is not None and before != device.client_id:
+        table.delete(keys.client_key(app, before, device.id))
+    if device.client_id is not None:
+        table.put(keys.client_key(app, device.client_id, device.id), device.id.encode())
+    table.put(key, _encode(device))
+
+
+def _remove_device(table: Table, app: str, device: str) -> None:
+    row = table.get(keys.device_key(app, device))
+    if row is None:
+        return
+    client = _read_device(row).client_id
+    if client is not None:
+        table.delete(keys.client_key(app, client, device))
+    table.delete(keys.device_key(app, device))
+    for _, found in list(table.scan(keys.subscriptions_of(app, device=device))):
+        _unsubscribe(table, app, _read_subscription(found))
+
+
+def _subscribe(table: Table, app: str, subscription: Subscription) -> None:
+    key = keys.subscription_key(app, subscription)
+    if table.get(key) is not None:
+        return
+    row = _encode(subscription)
+    table.put(key, row)
+    table.put(keys.target_key(app, subscription), row)
+    _count(table, app, subscription.channel, 1)
+
+
+def _unsubscribe(table: Table, app: str, subscription: Subscription) -> None:
+    key = keys.subscription_key(app, subscription)
+    if table.get(key) is None:
+        return
+    table.delete(key)
+    table.delete(keys.target_key(app, subscription))
+    _count(table, app, subscription.channel, -1)
+
+
+def _count(table: Table, app: str, channel: str, step: int) -> None:
+    key = keys.channel_name_key(app, channel)
+    row = table.get(key)
+    count = (_read_channel(row)[1] if row else 0) + step
+    if count:
+        table.put(key, _encode((channel, count)))
+    else:
+        table.delete(key)
+
+
+def _remove_all(table: Table, app: str) -> None:
+    for what in keys.OF_AN_APP:
+        for key, _ in list(table.scan(what + app_prefix(app))):
+            table.delete(key)
+
+
+def device(rows: Rows, app: str, id_: str) -> Device | None:
+    row = rows.get(TABLE, keys.device_key(app, id_))
+    return _read_device(row) if row else None
+
+
+def is_subscribed(rows: Rows, app: str, subscription: Subscription) -> bool:
+    return rows.get(TABLE, keys.subscription_key(app, subscription)) is not None
+
+
+class Found(NamedTuple, Generic[T]):
+    """`place`: where it stands in the order that it was found in; what a page begins behind."""
+
+    place: bytes
+    value: T
+
+
+def devices(rows: Rows, app: str, after: bytes = b"") -> Iterator[Found[Device]]:
+    """Every device of an app, in an order of their own."""
+    prefix = keys.DEVICE + app_prefix(app)
+    for key, row in rows.scan(TABLE, prefix, prefix + after if after else b""):
+        yield Found(key[len(prefix) :], _read_device(row))
+
+
+def client_devices(
+    rows: Rows, app: str, client: str, after: bytes = b""
+) -> Iterator[Found[Device]]:
+    prefix = keys.devices_of(app, client)
+    for key, row in rows.scan(TABLE, prefix, prefix + after if after else b""):
+        found = device(rows, app, row.decode())
+        if found is not None:
+            yield Found(key[len(prefix) :], found)
+
+
+def subscriptions(rows: Rows, prefix: bytes, after: bytes = b"") -> Iterator[Found[Subscription]]:
+    """`prefix`: of broker.push.rows, what begins the rows that are looked for."""
+    for key, row in rows.scan(TABLE, prefix, prefix + after if after else b""):
+        yield Found(key[len(prefix) :], _read_subscription(row))
+
+
+def channels(rows: Rows, app: str, after: bytes = b"") -> Iterator[Found[str]]:
+    """The names of channels with subscriptions, in their order."""
+    prefix = keys.CHANNEL + app_prefix(app)
+    for key, row in rows.scan(TABLE, prefix, prefix + after if after else b""):
+        yield Found(key[len(prefix) :], _read_channel(row)[0])

@@ -1,0 +1,69 @@
+"""Keys of the rows of push: by digest, for ids are the users', of any length.
+
+devices          app, device                    the Device
+clients          app, client, device            the device's id
+subscriptions    app, channel, target           the Subscription
+targets          app, target, channel           the same, found by who is subscribed
+channels         app, name                      how many subscriptions a channel has
+"""
+
+from hashlib import blake2b
+
+from broker.channels.registry import app_prefix
+from broker.events import Subscription
+
+TABLE = "push"
+DEVICE, CLIENT, SUBSCRIPTION, TARGET, CHANNEL = b"d", b"c", b"s", b"t", b"n"
+OF_AN_APP = (DEVICE, CLIENT, SUBSCRIPTION, TARGET, CHANNEL)
+DIGEST_BYTES = 16
+NAME_BYTES_MAX = 440
+OF_DEVICE, OF_CLIENT = b"d", b"c"
+
+
+def digest(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
+
+
+def device_key(app: str, device: str) -> bytes:
+    return DEVICE + app_prefix(app) + digest(device)
+
+
+def devices_of(app: str, client: str) -> bytes:
+    """What begins the rows of a client's devices."""
+    return CLIENT + app_prefix(app) + digest(client)
+
+
+def client_key(app: str, client: str, device: str) -> bytes:
+    return devices_of(app, client) + digest(device)
+
+
+def target_of(subscription: Subscription) -> bytes:
+    if subscription.device_id is not None:
+        return OF_DEVICE + digest(subscription.device_id)
+    return OF_CLIENT + digest(subscription.client_id or "")
+
+
+def subscribers_of(app: str, channel: str) -> bytes:
+    """What begins the rows of a channel's subscriptions."""
+    return SUBSCRIPTION + app_prefix(app) + digest(channel)
+
+
+def subscription_key(app: str, subscription: Subscription) -> bytes:
+    return subscribers_of(app, subscription.channel) + target_of(subscription)
+
+
+def target_key(app: str, subscription: Subscription) -> bytes:
+    return TARGET + app_prefix(app) + target_of(subscription) + digest(subscription.channel)
+
+
+def subscriptions_of(app: str, *, device: str | None = None, client: str | None = None) -> bytes:
+    """What begins the rows of one target's subscriptions."""
+    return TARGET + app_prefix(app) + target_of(Subscription("", device, client))
+
+
+def channel_name_key(app: str, channel: str) -> bytes:
+    """In the order of names: of a long one the beginning, and a digest of the whole."""
+    name = channel.encode()
+    if len(name) > NAME_BYTES_MAX:
+        name = name[:NAME_BYTES_MAX] + digest(channel)
+    return CHANNEL + app_prefix(app) + name
