@@ -62,6 +62,13 @@ async def test_links_hold_every_effective_parameter(server: RestServer) -> None:
     assert "cursor" not in queries["first"]
 
 
+async def test_each_relation_has_a_header_of_its_own(server: RestServer) -> None:
+    await fill(server, 3)
+    reply = await server.history("c", limit=1)
+    relations = [header.rpartition("; ")[2] for header in reply.headers.get_list("link")]
+    assert relations == ['rel="first"', 'rel="current"', 'rel="next"']
+
+
 async def test_links_resolve_against_the_url(server: RestServer) -> None:
     """As ably-python follows them, also from a channel with an encoded slash."""
     channel = "a/b c"
