@@ -96,11 +96,12 @@ def _check_target(recipient: Mapping[str, Any], guard: Guard) -> None:
 
 
 def read_payload(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What is to be shown or handed over; beside the recipient, or in `push`."""
+    """What is to be shown or handed over; beside the recipient, or in `push`, which may be empty:
+    then a device is woken, and shows nothing."""
     inner = fields.get("push")
     source = inner if isinstance(inner, Mapping) else fields
     payload = {name: source[name] for name in PAYLOAD_FIELDS if source.get(name) is not None}
-    if not payload:
+    if not payload and source is fields:
         raise BadRequest(f"a notification has one of {', '.join(PAYLOAD_FIELDS)}")
     for name in ("notification", "apns", "fcm", "gcm", "web"):
         if not isinstance(payload.get(name, {}), Mapping):

@@ -23,7 +23,7 @@ from tests.api.rest_server import JSON, RestServer, basic, error_of
 from tests.api.test_rest_channels import status_of
 from tests.api.test_rest_stats import SCHEMA
 
-PUSH = False
+PUSH = True
 """Whether there are push endpoints."""
 
 SEEDS = json.loads((Path(__file__).parents[1] / "fixtures" / "seeds.json").read_text())
