@@ -39,6 +39,7 @@ LOOKUPS_MAX = 32  # threads, beside those of the broker
 HTTPS_PORT = 443
 USER_PORT_MIN = 1_024
 
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 _ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?")
 
 
@@ -102,7 +103,7 @@ class Guard:
         if parsed(host):
             if not self._is_fit(host):
                 raise RefusedUrl("the target's address is not a public one")
-        elif _ENDS_IN_A_NUMBER.fullmatch(host):
+        elif not _NAME.fullmatch(host) or _ENDS_IN_A_NUMBER.fullmatch(host):
             raise RefusedUrl("the target's host is neither a name nor an address")
 
     def _is_fit(self, text: str) -> bool:
