@@ -161,7 +161,7 @@ def _wrong_fields(message: dict[str, Any]) -> list[str]:
     wrong += [f"message.data[{k}]" for k, v in data.items() if not isinstance(v, str)]
     if android.get("priority", "HIGH") not in ("HIGH", "NORMAL"):
         wrong.append("message.android.priority")
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?s", android.get("ttl", "0s")):
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?s", str(android.get("ttl", "0s"))):
         wrong.append("message.android.ttl")
     if not isinstance(message.get("token"), str):
         wrong.append("message.token")

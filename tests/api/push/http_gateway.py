@@ -38,7 +38,7 @@ class Reply:
 
 
 class Act(Enum):
-    GOAWAY = "says that the connection ends, and ends it"
+    GOAWAY = "says that the connection ends, without this request, and ends it"
     HANG_UP = "ends the connection"
     STALL = "never answers"
     NONSENSE = "answers with what is no HTTP"
@@ -152,7 +152,7 @@ class _Http2:
             await trio.sleep_forever()
         if answer is Act.GOAWAY:
             self.is_over = True
-            self.h2.close_connection(last_stream_id=0)
+            self.h2.close_connection(last_stream_id=max(0, stream_id - 2))
             await self.flush()
         if answer is Act.NONSENSE:
             async with self.lock:

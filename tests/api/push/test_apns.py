@@ -236,6 +236,16 @@ async def test_after_goaway_there_is_a_new_connection(
     assert apns.gateway.connections == 2
 
 
+async def test_what_a_goaway_says_was_not_handled_goes_to_a_new_connection_at_once(
+    apns: Apns, apns_transports: Transports
+) -> None:
+    assert await send(apns_transports) == SENT
+    apns.fake.script.then(Act.GOAWAY)
+    assert await send(apns_transports) == SENT
+    assert (len(apns.fake.delivered), apns.gateway.connections) == (2, 2)
+    assert apns.fake.delivered[0].body == apns.fake.delivered[1].body
+
+
 async def test_the_token_is_what_apple_documents(apns: Apns, apns_transports: Transports) -> None:
     await send(apns_transports)
     (token,) = apns.fake.provider_tokens
