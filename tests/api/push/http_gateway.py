@@ -38,7 +38,8 @@ class Reply:
 
 
 class Act(Enum):
-    GOAWAY = "says that the connection ends, without this request, and ends it"
+    GOAWAY = "says that the connection ends, perhaps after this request, and ends it"
+    GOAWAY_UNSEEN = "says that it ends without this request, and ends it"
     HANG_UP = "ends the connection"
     STALL = "never answers"
     NONSENSE = "answers with what is no HTTP"
@@ -150,9 +151,10 @@ class _Http2:
             return
         if answer is Act.STALL:
             await trio.sleep_forever()
-        if answer is Act.GOAWAY:
+        if answer in (Act.GOAWAY, Act.GOAWAY_UNSEEN):
             self.is_over = True
-            self.h2.close_connection(last_stream_id=max(0, stream_id - 2))
+            seen = stream_id if answer is Act.GOAWAY else max(0, stream_id - 2)
+            self.h2.close_connection(last_stream_id=seen)
             await self.flush()
         if answer is Act.NONSENSE:
             async with self.lock:

@@ -240,7 +240,7 @@ async def test_what_a_goaway_says_was_not_handled_goes_to_a_new_connection_at_on
     apns: Apns, apns_transports: Transports
 ) -> None:
     assert await send(apns_transports) == SENT
-    apns.fake.script.then(Act.GOAWAY)
+    apns.fake.script.then(Act.GOAWAY_UNSEEN)
     assert await send(apns_transports) == SENT
     assert (len(apns.fake.delivered), apns.gateway.connections) == (2, 2)
     assert apns.fake.delivered[0].body == apns.fake.delivered[1].body
