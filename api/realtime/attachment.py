@@ -17,7 +17,7 @@ from broker.channels.message_filter import MessageFilter
 from broker.channels.modes import Mode
 from broker.live.delivery import Sort, View, runs
 from broker.live.follower import Follower
-from broker.live.given import AS_IT_SAYS, Plan
+from broker.live.given import AS_IT_SAYS, Plan, Sight
 from broker.live.hub import Batch
 
 _ACTIONS = {
@@ -60,7 +60,8 @@ class Attachment(Follower):
         self._silent_for = silent_for
         self._filter = message_filter
         self._base: Base | None = None
-        self.known.sees_all = silent_for is None and message_filter is None
+        if silent_for is not None or message_filter is not None:
+            self.known.sight = Sight(message_filter, silent_for)
 
     def grant(self, modes: Mode, params: dict[str, str]) -> None:
         """What it may do and sees from now on."""
