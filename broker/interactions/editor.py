@@ -18,6 +18,7 @@ from broker.live.epoch import Epoch
 from broker.messages.extras import check_extras
 from broker.messages.history import as_it_stands, stored
 from broker.messages.message import Message, StoredMessage
+from broker.messages.publish import DEFAULT_LIMITS, check_texts
 from broker.messages.publishing import Origin
 from broker.messages.serials import parse, render
 from broker.settings import BrokerSettings
@@ -54,13 +55,15 @@ class Editor:
         self, principal: Principal, channel: str, wanted: Change, origin: Origin | None = None
     ) -> ChangeMessage:
         """The command that makes a change. Raises NotFound: no such message. Unauthorized: 40160,
-        40166 a message of others. BadRequest: 40003 no serial, 40012 clientId, 40032 extras."""
+        40166 a message of others. BadRequest: 93002 where messages cannot change, 40003 no serial,
+        40012 clientId, 40016 name, 40032 extras."""
         if not self._epoch.rules.get(principal.app_id, channel).mutable_messages:
             raise BadRequest("messages of this channel cannot be changed", NOT_MUTABLE)
         serial = self._parsed(wanted.serial)
         with mapped(), self._log.view() as view:
             original = self._published(view, principal.app_id, channel, serial).event.message
         _require(principal, channel, wanted.action, original)
+        check_texts(wanted.message, DEFAULT_LIMITS)
         if wanted.message.extras is not None:
             check_extras(wanted.message.extras, principal, channel)
         base = origin.base if origin else randomness.new_id()
