@@ -13,12 +13,12 @@ from broker.auth.credentials import Principal
 from broker.errors import BadRequest, Unauthorized
 from broker.events import Annotation
 from broker.interactions.summaries import IDENTIFIED, NAMED, method_of
+from broker.messages.extras import INVALID_EXTRAS, check_encodable
 from broker.messages.message import json_text
 from broker.messages.payload_encoding import stored_payload
 
 UNREADABLE = 40001
 INVALID_ID = 40031
-INVALID_EXTRAS = 40032
 UNIDENTIFIED = 40161
 TOO_LARGE = 40009
 ANNOTATIONS_MAX = 100  # of one request
@@ -92,11 +92,13 @@ def _annotation(
 ) -> Annotation:
     if given.action not in (CREATE, DELETE):
         raise BadRequest("an annotation's action is 0 to make it, 1 to take it back")
-    _check_texts(id=id_, type=given.type, name=given.name, encoding=given.encoding)
     client_id = principal.identify(given.client_id)
+    _check_texts(
+        id=id_, type=given.type, name=given.name, encoding=given.encoding, clientId=client_id
+    )
     _check_method(given, client_id)
     if given.extras is not None:
-        json_text(given.extras, "extras", INVALID_EXTRAS)
+        check_encodable(given.extras)
     data, encoding = stored_payload(given.data, given.encoding)
     return Annotation(
         id=id_,

@@ -41,7 +41,7 @@ def check_extras(extras: Mapping[str, Any], principal: Principal, channel: str) 
         _check_headers(extras["headers"])
     if extras.get("privileged") is not None:
         principal.require("privileged-headers", channel)
-    _check_encodable(extras)
+    check_encodable(extras)
 
 
 def _check_headers(headers: object) -> None:
@@ -52,8 +52,9 @@ def _check_headers(headers: object) -> None:
             raise _bad_extras("headers must be a flat map of strings to scalars")
 
 
-def _check_encodable(extras: Mapping[str, Any]) -> None:
-    """Extras must leave as they came in either format: JSON has no bytes, MessagePack no 2**64."""
+def check_encodable(extras: Mapping[str, Any]) -> None:
+    """Extras must leave as they came in either format: JSON has no bytes, MessagePack no 2**64.
+    Raises BadRequest 40032."""
     json_text(extras, "extras", INVALID_EXTRAS)
     try:
         msgspec.msgpack.encode(extras)
