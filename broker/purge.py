@@ -150,15 +150,21 @@ async def _channels(log: Log, request: PurgeRequested) -> list[str]:
 
 
 async def _redact_client(log: Log, request: PurgeRequested, channel: str, serial: int) -> None:
+    """What changed a message goes with it, also where it came after the request."""
     for kind in _CLIENT_KINDS:
         stream = Stream(request.app, channel, kind)
-        await log.redact(stream, serial, lambda event: _publisher(event) == request.client_id)
+        last = log.position if kind is Kind.VERSIONS else serial
+        await log.redact(stream, last, lambda event: _is_of(event, request.client_id, serial))
 
 
-def _publisher(event: MessagePublished | MessageUpdated | MessageAppended) -> str | None:
-    """Whose message it is, or is about."""
+def _is_of(
+    event: MessagePublished | MessageUpdated | MessageAppended, client_id: str | None, last: int
+) -> bool:
+    """Whether it is a message of this client, or is about one that lies up to serial `last`."""
+    if not isinstance(event, MessagePublished) and event.of > last:
+        return False
     message = event.fragment if isinstance(event, MessageAppended) else event.message
-    return message.client_id
+    return bool(message.client_id == client_id)
 
 
 DECIDE: dict[type, Decide] = {
