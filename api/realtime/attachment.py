@@ -119,7 +119,7 @@ class Attachment(Follower):
         for run in runs(batch, self._series, view, plan):
             items = run.items
             if self._is_delta and run.sort is Sort.MESSAGES:
-                items, base = as_deltas(items, base, binary=self._binary)
+                items, base = as_deltas(items, base, batch.encoded, binary=self._binary)
             message = {
                 "action": _ACTIONS[run.sort],
                 "channel": self.name,
