@@ -30,13 +30,14 @@ _ACTIONS = {
 class Attachment(Follower):
     """`name`: as the client wrote it; `base`: the same, parsed. `silent_for`: its connectionId, if
     it wants no echo. `asked`: the modes its client wants; `modes`: those it has; `bits`:
-    the same, for the path of every publish."""
+    the same, for the path of every publish. `is_delta`: it is sent differences."""
 
     name: str
     base: ChannelName
     asked: Mode
     modes: Mode
     bits: int
+    is_delta: bool
     params: dict[str, str]
 
     def prepare(
@@ -76,7 +77,7 @@ class Attachment(Follower):
             filter=self._filter,
         )
         self._variant = (self.name, self._view)
-        self._is_delta = params.get(PARAMETER) == FORMAT
+        self.is_delta = params.get(PARAMETER) == FORMAT
         self.forget_base()
 
     def emit(self, batch: Batch) -> None:
@@ -92,7 +93,7 @@ class Attachment(Follower):
             data, self._base = self._encode(batch, view, plan)
         else:
             variant: tuple[Any, ...] = self._variant
-            if plan is not AS_IT_SAYS or self._is_delta:
+            if plan is not AS_IT_SAYS or self.is_delta:
                 variant = (*variant, plan, self._base)
             shared = batch.encoded.get(variant)
             if shared is None:
@@ -118,7 +119,7 @@ class Attachment(Follower):
         frames, base = [], self._base
         for run in runs(batch, self._series, view, plan):
             items = run.items
-            if self._is_delta and run.sort is Sort.MESSAGES:
+            if self.is_delta and run.sort is Sort.MESSAGES:
                 items, base = as_deltas(items, base, batch.encoded, binary=self._binary)
             message = {
                 "action": _ACTIONS[run.sort],

@@ -221,6 +221,23 @@ async def test_recovery(talk: Talk, m: Editing) -> None:
     me.hears_nothing_more()
 
 
+async def test_other_options_are_no_recovery(talk: Talk, m: Editing) -> None:
+    """A client that wants something else is attached all the while: nothing is told it twice."""
+    me = await attached(talk)
+    for text in documents(3):
+        await m.publish(text)
+    items = await me.hears_items(CHANNEL, 3)
+    for more in ({"modes": "subscribe"}, {"modes": "subscribe,publish"}, {}):
+        reply = await me.attach(CHANNEL, params={**DELTA, **more}, channelSerial=items[0]["serial"])
+        assert reply["flags"] & 0xFF == RESUMED
+        decoder = Decoder()
+        for text in documents(2):
+            await m.publish(text)
+        assert await heard(me, decoder, 2) == documents(2)
+        assert decoder.deltas == 1
+    me.hears_nothing_more()
+
+
 async def test_attaching_again_begins_whole(talk: Talk, m: Editing) -> None:
     """With the param, and after it was without."""
     me = await attached(talk)
