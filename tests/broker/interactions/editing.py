@@ -38,8 +38,8 @@ class Editing:
     def app(self) -> str:
         return self.broker.default_app()
 
-    async def prepare(self, rules: NamespaceRules = MUTABLE) -> "Editing":
-        await self.broker.apps.set_namespace(self.app, "m", rules)
+    async def prepare(self, rules: NamespaceRules = MUTABLE, namespace: str = "m") -> "Editing":
+        await self.broker.apps.set_namespace(self.app, namespace, rules)
         return self
 
     def by(self, client_id: str | None = None, permits: str = EVERYTHING) -> Principal:
