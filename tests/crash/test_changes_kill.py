@@ -1,9 +1,9 @@
 """SIGKILL of a serving broker under clients that append to one message and annotate it.
 
-Fault model: as in test_realtime_kill. What was not acknowledged is sent again: each append is in the
-text once, each annotation counts once, each is acknowledged with the serial it got first, and who
-listens all the while ends with the text and summary that the broker has, and saw no text that never
-was.
+Fault model: as in test_realtime_kill. What was not acknowledged is sent again: each append is in
+the text once, each annotation counts once, each is acknowledged with the serial it got first, and
+who listens all the while ends with the text and summary that the broker has, and never saw another
+text.
 
 TIDELOG_REALTIME_KILLS=50 kills more often. A seed fixes when to kill, not the scheduler.
 """
