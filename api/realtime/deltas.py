@@ -5,7 +5,7 @@ channel, whatever that was. Who holds the same is sent the same: equal bases are
 is encoded once for all of them, and what is learnt of a base is kept for the next.
 
 After anything that may not have arrived, and after a message without data, there is no base: the
-next message goes whole.
+next message goes whole. An empty payload is no base either: ably-python takes it for none.
 """
 
 from typing import Any, NamedTuple
@@ -52,15 +52,18 @@ class Encoded(NamedTuple):
     base: Base | None
 
 
-def as_deltas(items: list[Item], base: Base | None, *, binary: bool) -> Encoded:
-    """Messages in their wire form, each as a delta from the one before where there is one."""
+def as_deltas(
+    items: list[Item], base: Base | None, made: dict[Any, Any], *, binary: bool
+) -> Encoded:
+    """Messages in their wire form, each as a delta from the one before where there is one. `made`:
+    keeps the deltas of a batch, which do not depend on a format or on a name."""
     told = []
     for item in items:
         given = _payload(item)
         if base is not None and given is not None and item["action"] != ACTION_APPEND:
-            item = _as_delta(item, base, given, binary=binary)
+            item = _as_delta(item, base, given, made, binary=binary)
         told.append(item)
-        base = None if given is None else Base(item["id"], given[0])
+        base = Base(item["id"], given[0]) if given is not None and given[0] else None
     return Encoded(told, base)
 
 
@@ -75,9 +78,14 @@ def _payload(item: Item) -> tuple[bytes, list[str]] | None:
     return data or b"", steps
 
 
-def _as_delta(item: Item, base: Base, given: tuple[bytes, list[str]], *, binary: bool) -> Item:
+def _as_delta(
+    item: Item, base: Base, given: tuple[bytes, list[str]], made: dict[Any, Any], *, binary: bool
+) -> Item:
     payload, steps = given
-    delta, encoding = base.delta(payload), "/".join([*steps, FORMAT])
+    delta = made.get((base, payload))
+    if delta is None:
+        delta = made[base, payload] = base.delta(payload)
+    encoding = "/".join([*steps, FORMAT])
     data, written = (delta, encoding) if binary else text_payload(delta, encoding)
     extras = {**item.get("extras", {}), PARAMETER: {"from": base.id, "format": FORMAT}}
     return {**item, "data": data, "encoding": written, "extras": extras}
