@@ -74,7 +74,7 @@ class Attachment(Follower):
             annotations=Mode.ANNOTATION_SUBSCRIBE in modes,
             filter=self._filter,
         )
-        self._variant = (self.name, self._view)
+        self._variant = _variant(self.name, self._view)
         self._is_delta = params.get(PARAMETER) == FORMAT
         self.forget_base()
 
@@ -90,9 +90,9 @@ class Attachment(Follower):
             view = self._view._replace(without=self._silent_for)
             data, self._base = self._encode(batch, view, plan)
         else:
-            variant: tuple[Any, ...] = self._variant
+            variant: Any = self._variant
             if plan is not AS_IT_SAYS or self._is_delta:
-                variant = (*variant, plan, self._base)
+                variant = (variant, plan, self._base)
             shared = batch.encoded.get(variant)
             if shared is None:
                 shared = batch.encoded[variant] = self._encode(batch, self._view, plan)
@@ -124,7 +124,14 @@ class Attachment(Follower):
                 "channel": self.name,
                 "channelSerial": run.serial,
                 "timestamp": items[-1]["timestamp"],
-                run.sort.value: items,
+                run.sort: items,
             }
             frames.append(encode(message, binary=self._binary))
         return b"".join(frames), base
+
+
+def _variant(name: str, view: View) -> str:
+    """What tells apart who is sent other bytes: as text, which knows its hash. A filter is in the
+    name."""
+    seen = (view.binary, view.messages, view.presence, view.annotations)
+    return f"{seen}{name}"

@@ -71,30 +71,36 @@ class Batch:
         self.first = records[0].serial
         self.last = records[-1].serial
         self.encoded: dict[Any, Any] = {}
-        self.publishers = {_publisher(record) for record in records}
+        self.publishers: set[str | None] = set()
         self.changes: dict[int, Changes] = {}
         self.states: dict[int, State | None] = {}
         self.annotated: dict[int, int] = {}
         self.sums: dict[int, Sum | None] = {}
         for record in records:
-            if isinstance(record.event, MessageUpdated | MessageAppended | MessageShown):
+            if isinstance(record.event, MessagePublished):  # almost every record
+                self.publishers.add(record.event.message.connection_id)
+            else:
                 self._note(record)
-            elif isinstance(record.event, MessageAnnotated):
-                self.annotated[record.event.of] = record.serial
 
     def _note(self, record: Record) -> None:
         event = record.event
+        self.publishers.add(_publisher(event))
+        if isinstance(event, MessageAnnotated):
+            self.annotated[event.of] = record.serial
+        elif isinstance(event, MessageUpdated | MessageAppended | MessageShown):
+            self._note_change(event, record)
+
+    def _note_change(
+        self, event: MessageUpdated | MessageAppended | MessageShown, record: Record
+    ) -> None:
         last = event.state.version if isinstance(event, MessageShown) else record.serial
         known = self.changes.get(event.of)
         is_fragment = known.is_fragment if known else isinstance(event, MessageAppended)
         self.changes[event.of] = Changes(last, is_fragment)
 
 
-def _publisher(record: Record) -> str | None:
-    """The connection whose doing it is."""
-    event = record.event
-    if isinstance(event, MessagePublished):
-        return event.message.connection_id
+def _publisher(event: Any) -> str | None:
+    """The connection whose doing it is, of what is no publish."""
     if isinstance(event, MessageAnnotated):
         return event.annotation.connection_id
     sent = getattr(event, "sent", None)
