@@ -27,7 +27,8 @@ CAVEATS = """\
 - Appends: every turn publishes a message and appends to it for the rest of the turn, so it grows by
   24,000 bytes a second; subscribers get the fragments. Plain: as many publishes of the same size,
   where messages can change and where they cannot.
-- CPU is the broker's process, all threads, in ticks of 10 ms.
+- CPU is the broker's process, all threads, in ticks of 10 ms; its ratio is that of the sums over
+  all turns.
 - Every acknowledgement is read and checked, what the history holds afterwards is compared with what
   was sent, and of sixteen subscribers all that they received, in order.
 """

@@ -26,7 +26,7 @@ TITLE = "documents that change a little, whole and as deltas"
 CAVEATS = f"""\
 - A JSON object of string fields; with each message {CHANGED:.0%} of them get a new random value.
   `params.delta=vcdiff` beside the same without it, on channels of their own of one server; JSON
-  over WebSocket, so a delta is base64. The ratios are of turns of one round.
+  over WebSocket, so a delta is base64. CPU and bytes are compared by their sums over all turns.
 - One at a time: the next document is published when every subscriber has the last. CPU is the
   broker's process, all threads, in ticks of 10 ms, publishing included: with one subscriber that is
   most of it. Bytes are those that subscribers read, frames and all fields of a message included.
@@ -35,8 +35,11 @@ CAVEATS = f"""\
 - When bases differ: "behind" is everyone attaching at once, each from another message. They read
   pages of their own, so nobody shares an encoding, with deltas or without. "One filter each": every
   subscriber is given another message, then all the same; filters share no encoding either, because
-  frames carry the name that was attached to. CPU there is to the nanosecond, of one message or one
-  burst, so it scatters; the ratio is the median over rounds.
+  frames carry the name that was attached to. There the first document for all is a delta of another
+  for each subscriber, most of them so old that little of it is left: it is the worst case, and the
+  broker's loop serves nobody else meanwhile but between every 200 deliveries.
+- CPU when bases differ is to the nanosecond, but of one message or one burst, so it scatters; the
+  ratio is the median over rounds.
 """
 _COLUMNS = (
     "document bytes",

@@ -23,7 +23,8 @@ CAVEATS = """\
   and of an encoding for each filter, for the frames carry the name that was attached to.
 - As `fanout`: one at a time, the next message is published when every subscriber has the last; in a
   window, so many have not reached everyone yet, and messages of one commit share a frame. CPU is
-  the broker's process, all threads, in ticks of 10 ms, publishing included.
+  the broker's process, all threads, in ticks of 10 ms, publishing included; its ratio is that of
+  the sums over all turns.
 """
 NONE = "none"
 _COLUMNS = (
