@@ -4,8 +4,8 @@ Every item carries its own id, timestamp and serial, so what several publishers 
 can share a run (design.md 4). Protocols wrap the runs; the maps in them are ready to encode.
 """
 
-from collections.abc import Iterator
-from enum import Enum
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from broker.channels import meta
@@ -54,7 +54,7 @@ class View(NamedTuple):
     filter: MessageFilter | None = None
 
 
-class Sort(Enum):
+class Sort(StrEnum):
     """What a run is of; named as protocols name it."""
 
     MESSAGES = "messages"
@@ -73,13 +73,14 @@ class Run(NamedTuple):
 
 
 Item = tuple[Sort, dict[str, Any]]
+_MESSAGES = Sort.MESSAGES  # looked up once: it is slow, and of every message
 
 
 def runs(batch: Batch, series: str, view: View, plan: Plan = AS_IT_SAYS) -> Iterator[Run]:
     """`plan`: how changes of messages are told; `batch.states` and `batch.sums` have what is told
     of messages besides the records."""
     items: list[dict[str, Any]] = []
-    current, size, payload, previous = Sort.MESSAGES, 0, 0, 0
+    current, size, payload, previous = _MESSAGES, 0, 0, 0
     teller = _Teller(batch, series, view, plan)
     for record in batch.records:
         for sort, item in teller.items(record):
@@ -115,28 +116,23 @@ class _Teller:
         self._had = dict(plan.had)
         self._told: set[int] = set()
 
-    def items(self, record: Record) -> Iterator[Item]:
+    def items(self, record: Record) -> Iterable[Item]:
         event = record.event
+        if isinstance(event, MessagePublished):  # almost every record, so before anything else
+            return _told(self._published(event.message, record))
         if isinstance(event, MessageAnnotated):
-            yield from self._annotated(event, record)
-        elif record.stream.kind == Kind.PRESENCE:
-            if self._view.presence:
-                yield Sort.PRESENCE, self._presence(record)
-        elif self._view.messages:
-            item = self._message(event, record)
-            if item is not None:
-                yield Sort.MESSAGES, item
-
-    def _message(self, event: Any, record: Record) -> dict[str, Any] | None:
-        if isinstance(event, MessagePublished):
-            return self._published(event.message, record)
+            return self._annotated(event, record)
+        if record.stream.kind == Kind.PRESENCE:
+            return ((Sort.PRESENCE, self._presence(record)),) if self._view.presence else ()
+        if not self._view.messages:
+            return ()
         if isinstance(event, MessageUpdated | MessageAppended | MessageShown):
-            return self._changed(event, record)
-        return self._lifecycle(record)
+            return _told(self._changed(event, record))
+        return _told(self._lifecycle(record))
 
     def _published(self, message: Message, record: Record) -> dict[str, Any] | None:
         view = self._view
-        if view.without and message.connection_id == view.without:
+        if not view.messages or (view.without and message.connection_id == view.without):
             return None
         if self._is_hidden(message):
             return None
@@ -212,6 +208,10 @@ class _Teller:
             return None
         serial, ms = render(record.serial, self._series), ms_of(record.serial)
         return message_fields(told, serial, ms, binary=self._view.binary, action=ACTION_META)
+
+
+def _told(item: dict[str, Any] | None) -> Iterable[Item]:
+    return () if item is None else ((_MESSAGES, item),)
 
 
 def _as_said(event: MessageUpdated | MessageAppended, serial: int) -> State:

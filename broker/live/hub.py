@@ -65,23 +65,28 @@ class Batch:
         self.first = records[0].serial
         self.last = records[-1].serial
         self.encoded: dict[Any, Any] = {}
-        self.publishers = {_publisher(record) for record in records}
+        self.publishers: set[str | None] = set()
         self.changes: dict[int, list[Record]] = {}
         self.states: dict[int, State | None] = {}
         self.annotated: dict[int, int] = {}
         self.sums: dict[int, Sum | None] = {}
         for record in records:
-            if isinstance(record.event, MessageUpdated | MessageAppended | MessageShown):
-                self.changes.setdefault(record.event.of, []).append(record)
-            elif isinstance(record.event, MessageAnnotated):
-                self.annotated[record.event.of] = record.serial
+            if isinstance(record.event, MessagePublished):  # almost every record
+                self.publishers.add(record.event.message.connection_id)
+            else:
+                self._note(record)
+
+    def _note(self, record: Record) -> None:
+        event = record.event
+        self.publishers.add(_publisher(event))
+        if isinstance(event, MessageAnnotated):
+            self.annotated[event.of] = record.serial
+        elif isinstance(event, MessageUpdated | MessageAppended | MessageShown):
+            self.changes.setdefault(event.of, []).append(record)
 
 
-def _publisher(record: Record) -> str | None:
-    """The connection whose doing it is."""
-    event = record.event
-    if isinstance(event, MessagePublished):
-        return event.message.connection_id
+def _publisher(event: Any) -> str | None:
+    """The connection whose doing it is, of what is no publish."""
     if isinstance(event, MessageAnnotated):
         return event.annotation.connection_id
     if isinstance(event, MessageShown):
