@@ -61,11 +61,11 @@ def as_deltas(items: list[Item], base: Base | None, *, binary: bool) -> Encoded:
     told = []
     for item in items:
         given = _payload(item)
-        held = Base(item["id"], given[0]) if given is not None and given[0] else None
+        held = None if given is None else Base(item["id"], given[0])
         if base and given and held and item["action"] != ACTION_APPEND:
             item = _as_delta(item, base, held, given[1], binary=binary)
         told.append(item)
-        base = held
+        base = held if held and held.payload else None
     return Encoded(told, base)
 
 
