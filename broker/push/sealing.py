@@ -5,6 +5,7 @@ removed (storage.keyfile): then what was sealed with it is noise, wherever copie
 """
 
 import json
+from collections.abc import Callable, Set
 from typing import Any
 
 import trio
@@ -12,6 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from broker import randomness
+from broker.storage_errors import mapped
 from storage.keyfile import KEY_BYTES, KeyFile
 
 _NONCE_BYTES = 12
@@ -23,6 +25,7 @@ class Sealer:
     def __init__(self, keys: KeyFile) -> None:
         self._keys = keys
         self._turn = trio.Lock()
+        self._going: Set[str] = frozenset()
 
     async def ensure(self, app: str, device: str) -> None:
         """The device has a key, on disk, when this returns."""
@@ -30,20 +33,30 @@ class Sealer:
         async with self._turn:
             if self._keys.get(id_) is None:
                 new = {id_: randomness.new_bytes(KEY_BYTES)}
-                await trio.to_thread.run_sync(self._keys.create, new)
+                with mapped():
+                    await trio.to_thread.run_sync(self._keys.create, new)
 
-    async def destroy(self, ids: set[str]) -> None:
-        """`ids`: as `key_id` makes them. What was sealed with these keys cannot be opened again."""
+    async def destroy(self, ids: Set[str], is_used: Callable[[str], bool]) -> None:
+        """`ids`: as `key_id` makes them. What was sealed with these keys cannot be opened again.
+
+        `is_used` is asked last of all, and a key that goes is not to be had from then on: whoever
+        put a device there meanwhile finds either that its key stays, or that it is gone.
+        """
         async with self._turn:
-            await trio.to_thread.run_sync(self._keys.destroy, ids)
+            self._going = {id_ for id_ in ids if not is_used(id_)}
+            try:
+                with mapped():
+                    await trio.to_thread.run_sync(self._keys.destroy, self._going)
+            finally:
+                self._going = frozenset()
 
-    def devices(self) -> list[tuple[str, str]]:
-        """(app, device) of every key."""
-        return [(app, device) for app, _, device in (i.partition(":") for i in self._keys.ids())]
+    def ids(self) -> Set[str]:
+        """Of every key, as `key_id` makes them."""
+        return self._keys.ids()
 
     def seal(self, app: str, device: str, value: Any) -> bytes:
         """b"" where the device has no key: it was removed since `ensure`."""
-        key = self._keys.get(key_id(app, device))
+        key = self._key(app, device)
         if key is None:
             return b""
         nonce = randomness.new_bytes(_NONCE_BYTES)
@@ -52,7 +65,7 @@ class Sealer:
 
     def open(self, app: str, device: str, sealed: bytes) -> Any:
         """None for what cannot be opened: the key is gone, or it was never ours."""
-        key = self._keys.get(key_id(app, device))
+        key = self._key(app, device)
         if key is None or not sealed:
             return None
         nonce, text = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
@@ -61,6 +74,16 @@ class Sealer:
         except (InvalidTag, ValueError):
             return None
 
+    def _key(self, app: str, device: str) -> bytes | None:
+        id_ = key_id(app, device)
+        return None if id_ in self._going else self._keys.get(id_)
+
 
 def key_id(app: str, device: str) -> str:
     return f"{app}:{device}"
+
+
+def device_of(id_: str) -> tuple[str, str]:
+    """(app, device) of what `key_id` made."""
+    app, _, device = id_.partition(":")
+    return app, device

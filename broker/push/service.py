@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import msgspec
+import trio
 
 from broker.channels.registry import app_prefix
 from broker.events import Device, Selector, Subscription
@@ -23,7 +24,7 @@ from broker.push.registration import (
 )
 from broker.push.registry import Found
 from broker.push.rows import SUBSCRIPTION, subscribers_of, subscriptions_of
-from broker.push.sealing import Sealer, key_id
+from broker.push.sealing import Sealer, device_of, key_id
 from broker.storage_errors import mapped
 from storage import Log, View
 
@@ -109,21 +110,20 @@ class Push:
         good: what is left of them cannot be read."""
         more = True
         while more:
-            ids, more = await self._run(app, RemoveDevices(app, device, client))
-            await self._sealer.destroy(
-                {key_id(app, id_) for id_ in ids if self.device(app, id_) is None}
-            )
+            with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
+                ids, more = await self._run(app, RemoveDevices(app, device, client))
+                # Of one that was removed before, too: its key may have outlived it.
+                named = [*ids, device] if device is not None else ids
+                await self._destroy({key_id(app, id_) for id_ in named})
 
     async def forget_strangers(self, app: str | None = None) -> None:
         """Destroy the keys of devices that are not there: of a deleted app, or, before anything
         else happens, those that a crash left."""
-        await self._sealer.destroy(
-            {
-                key_id(*of)
-                for of in self._sealer.devices()
-                if app in (None, of[0]) and self.device(*of) is None
-            }
-        )
+        known = self._sealer.ids()
+        await self._destroy({id_ for id_ in known if app in (None, device_of(id_)[0])})
+
+    async def _destroy(self, ids: set[str]) -> None:
+        await self._sealer.destroy(ids, lambda id_: self.device(*device_of(id_)) is not None)
 
     async def subscribe(self, app: str, subscription: Subscription) -> None:
         """Raises Unauthorized 40100 where push is not enabled, NotFound for an unknown device."""
