@@ -39,6 +39,7 @@ ACTIVE, FAILING, FAILED = "ACTIVE", "FAILING", "FAILED"
 _NO_TRANSPORT = Result(
     verdict=Verdict.MISCONFIGURED, code=NOT_CONFIGURED, message="there is no transport for it"
 )
+_NO_ANSWER = Result(verdict=Verdict.TRANSIENT, code=UNREACHABLE, message="no answer in time")
 
 
 class Tried(NamedTuple):
@@ -98,6 +99,9 @@ class Attempts:
             result = await self._sent(transport, outgoing)
         except Closed as closed:
             return _not_tried(row, closed, made, now_ms)
+        except Exception:  # a bug in reading one user's address is not everybody's
+            logger.exception("a transport failed")
+            result = _NO_ANSWER
         return _judged(row, result, made, now_ms)
 
     async def _sent(self, transport: Transport, outgoing: Outgoing) -> Result:
@@ -118,7 +122,7 @@ async def _bounded(transport: Transport, outgoing: Outgoing) -> Result:
             return await transport.send(outgoing)
     except Exception:
         logger.exception("a transport failed")
-    return Result(verdict=Verdict.TRANSIENT, code=UNREACHABLE, message="no answer in time")
+    return _NO_ANSWER
 
 
 def _not_tried(row: PublishRow, closed: Closed, made: int, now_ms: int) -> Tried:
