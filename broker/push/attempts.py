@@ -44,11 +44,12 @@ _NO_ANSWER = Result(verdict=Verdict.TRANSIENT, code=UNREACHABLE, message="no ans
 
 class Tried(NamedTuple):
     """`again_ms`: after how long it is to be tried again; None: it is over. `made`: how many
-    attempts were, so far."""
+    attempts were, so far. `is_trouble`: there was one, and the device could not be reached."""
 
     result: Result
     again_ms: int | None
     made: int
+    is_trouble: bool = False
 
 
 class Attempts:
@@ -134,14 +135,16 @@ def _not_tried(row: PublishRow, closed: Closed, made: int, now_ms: int) -> Tried
 def _judged(row: PublishRow, result: Result, made: int, now_ms: int) -> Tried:
     if result.verdict in (Verdict.SENT, Verdict.DEAD, Verdict.REJECTED):
         return Tried(result, None, made + 1)
-    return _while_wanted(row, Tried(result, _again_ms(result, made), made + 1), now_ms)
+    is_trouble = result.verdict is Verdict.TRANSIENT
+    tried = Tried(result, _again_ms(result, made), made + 1, is_trouble)
+    return _while_wanted(row, tried, now_ms)
 
 
 def _while_wanted(row: PublishRow, tried: Tried, now_ms: int) -> Tried:
     if now_ms + (tried.again_ms or 0) < row.expires_ms:
         return tried
     message = f"given up after {tried.made} attempts: {tried.result.message}"
-    return _over(RETRIES_EXHAUSTED, message, tried.made)
+    return _over(RETRIES_EXHAUSTED, message, tried.made)._replace(is_trouble=tried.is_trouble)
 
 
 def _again_ms(result: Result, made: int) -> int:
@@ -179,8 +182,7 @@ def standing(device: Device, tried: Tried) -> Standing:
     error = {"code": result.code, "message": result.message, "statusCode": 400}
     if result.verdict is Verdict.DEAD:
         return Standing(FAILED, device.failures + 1, error)
-    is_trouble = result.verdict is Verdict.TRANSIENT or result.code == RETRIES_EXHAUSTED
-    if not is_trouble or device.failures >= FAILURES_TO_FAIL:
+    if not tried.is_trouble or device.failures >= FAILURES_TO_FAIL:
         return Standing(device.state, device.failures, device.error)
     failures = device.failures + 1
     if failures < FAILURES_TO_FAIL:
