@@ -57,11 +57,6 @@ ALMOST_1 = 1 - 1 / (1 << 20)
 
 
 @pytest.fixture
-def gateway() -> Gateway:
-    return Gateway()
-
-
-@pytest.fixture
 def sealer(tmp_path: Path) -> Iterator[Sealer]:
     keys = KeyFile(tmp_path)
     yield Sealer(keys)
