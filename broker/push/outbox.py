@@ -77,19 +77,21 @@ class Outbox:
         self._publishes = trio.CapacityLimiter(PUBLISHES_AT_ONCE)
         self._news = trio.Event()
         self._nursery: trio.Nursery | None = None
+        self._is_running = False
         hub.watch(Kind.PUBLISHES, self._happened)
 
     async def run(self) -> None:
         """Deliver until cancelled."""
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
+            self._nursery, self._is_running = nursery, True
             try:
                 nursery.start_soon(self._try_again)
                 for row in await self._log.query(lambda view: list(outbox_log.unfinished(view))):
                     self._begin(row)
                 await trio.sleep_forever()
             finally:
-                self._nursery = None
+                # The nursery stays: what is under way comes to where it is cancelled.
+                self._is_running = False
 
     def _happened(self, record: Record) -> None:
         """A notification was accepted, or something is to be tried again."""
@@ -101,7 +103,8 @@ class Outbox:
 
     def _begin(self, row: PublishRow) -> None:
         is_known = row.serial in self._publishing or row.cursor is None
-        if self._nursery is not None and not is_known:
+        if self._is_running and not is_known:
+            assert self._nursery is not None
             self._publishing.add(row.serial)
             self._nursery.start_soon(self._publish, row)
 
