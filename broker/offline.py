@@ -6,7 +6,7 @@ themselves and raise Unavailable while a broker has it open.
 """
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import trio
@@ -32,10 +32,11 @@ def verify(path: Path, settings: LogSettings, progress: Progress = silent) -> li
         return verify_log(path, broker_domain(), settings, progress)
 
 
-def backup(path: Path, target: Path, settings: LogSettings) -> Manifest:
-    """Copy the log of a data directory, in use or not, into the new directory `target`."""
+def backup(path: Path, target: Path, settings: LogSettings, beside: Sequence[str] = ()) -> Manifest:
+    """Copy the log of a data directory, in use or not, into the new directory `target`, with the
+    keys of its devices. `beside`: more files there that belong in a copy."""
     with mapped():
-        return copies.backup(path, target, settings)
+        return copies.backup(path, target, settings, beside)
 
 
 def restore(source: Path, path: Path, settings: LogSettings) -> Manifest:

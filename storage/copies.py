@@ -3,11 +3,15 @@
 A backup is one consistent transaction, copied without its free pages while the broker goes on, with
 a manifest that says what it holds. `fingerprint` hashes records, snapshots and projections, so that
 a restored log can be shown to be the same. A purge does not reach into backups made before it.
+
+Keys are copied after the log, so that there is one for all that the copy holds; what was erased
+in between cannot be read there either.
 """
 
 import fcntl
 import os
 import shutil
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
@@ -15,6 +19,7 @@ import msgspec
 
 from storage.engine import DATA_FILE, Engine, Reader, lock_directory, sync_path
 from storage.errors import LogLocked, StorageError
+from storage.keyfile import NAME as KEY_FILE
 from storage.opening import position_of, probe
 from storage.settings import LogSettings
 from storage.sidefile import forget_notes
@@ -22,15 +27,18 @@ from storage.upgrade import FORMAT
 
 MANIFEST = "manifest.json"
 LOCK_FILE = "lock.mdb"
+_OWN_FILES = frozenset({MANIFEST, DATA_FILE, LOCK_FILE})
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a backup holds. `position`: its last serial; `fingerprint`: hash of its contents."""
+    """What a backup holds. `position`: its last serial; `fingerprint`: hash of its contents;
+    `beside`: hashes of the files beside the log, by name."""
 
     format: int
     position: int
     records: int
     fingerprint: str
+    beside: dict[str, str] = {}
 
 
 def fingerprint(reader: Reader) -> str:
@@ -43,8 +51,11 @@ def fingerprint(reader: Reader) -> str:
     return digest.hexdigest()
 
 
-def backup(source: Path, target: Path, settings: LogSettings) -> Manifest:
-    """Copy a log, in use or not, into the new directory `target`. Blocks."""
+def backup(
+    source: Path, target: Path, settings: LogSettings, beside: Sequence[str] = ()
+) -> Manifest:
+    """Copy a log, in use or not, into the new directory `target`, with its keys. `beside`: more
+    files of the directory that belong to it, where there are any. Blocks."""
     if target.exists() and any(target.iterdir()):
         raise StorageError(f"{target} is not empty: a backup needs a directory of its own")
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -55,11 +66,26 @@ def backup(source: Path, target: Path, settings: LogSettings) -> Manifest:
         engine.close()
     (target / DATA_FILE).chmod(0o600)
     sync_path(target / DATA_FILE)
-    manifest = describe(target, settings)
+    found = [name for name in (KEY_FILE, *beside) if (source / name).exists()]
+    copied = {name: _copy_file(source / name, target / name) for name in found}
+    manifest = msgspec.structs.replace(describe(target, settings), beside=copied)
     (target / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
     for path in (target / MANIFEST, target, target.parent):
         sync_path(path)
     return manifest
+
+
+def _copy_file(source: Path, target: Path) -> str:
+    """Returns the hash of what was copied."""
+    with open(target, "xb", opener=_private) as file:
+        data = source.read_bytes()
+        file.write(data)
+    sync_path(target)
+    return blake2b(data, digest_size=16).hexdigest()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def describe(path: Path, settings: LogSettings) -> Manifest:
@@ -87,7 +113,8 @@ def restore(source: Path, target: Path, settings: LogSettings) -> Manifest:
     staging.mkdir(mode=0o700, parents=True)
     shutil.copyfile(source / DATA_FILE, staging / DATA_FILE)
     probe(staging, settings, thorough=True)
-    found = describe(staging, settings)
+    copied = {name: _copy_beside(source, staging, name) for name in promised.beside}
+    found = msgspec.structs.replace(describe(staging, settings), beside=copied)
     if found != promised:
         raise StorageError(f"the backup does not hold what its manifest says: {found}")
     (staging / DATA_FILE).chmod(0o600)
@@ -95,6 +122,15 @@ def restore(source: Path, target: Path, settings: LogSettings) -> Manifest:
     sync_path(staging)
     put_in_place(staging, target)
     return found
+
+
+def _copy_beside(source: Path, staging: Path, name: str) -> str:
+    if name in _OWN_FILES or Path(name).name != name:
+        raise StorageError(f"the manifest names a file that no backup has: {name!r}")
+    try:
+        return _copy_file(source / name, staging / name)
+    except FileNotFoundError:
+        raise StorageError(f"{source} is not whole: it has no {name}") from None
 
 
 def put_in_place(staging: Path, target: Path) -> None:

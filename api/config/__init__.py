@@ -31,6 +31,7 @@ from api.config.catalogue import (
 )
 from api.config.declared import TABLES, Declarations, declared
 from api.config.errors import ConfigError
+from api.push.settings import PushSettings
 from api.settings import ServerSettings
 from broker import BrokerSettings
 
@@ -57,6 +58,7 @@ class Configuration:
     process: ProcessSettings
     server: ServerSettings
     broker: BrokerSettings
+    push: PushSettings
     declared: Declarations
     effective: dict[str, Effective]
     file: Path | None = None
@@ -187,6 +189,7 @@ def _settings(effective: Mapping[str, Effective]) -> dict[str, Any]:
         "process": ProcessSettings(**of[""]),
         "server": ServerSettings(**of["server"]),
         "broker": BrokerSettings(**of["broker"], log=log),
+        "push": PushSettings(**of["push"]),
     }
 
 

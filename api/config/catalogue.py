@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
+from api.push.settings import PushSettings
 from api.settings import ServerSettings
 from broker import BrokerSettings
 
@@ -57,6 +58,7 @@ SECTIONS: dict[str, type] = {
     "": ProcessSettings,
     "server": ServerSettings,
     "broker": BrokerSettings,
+    "push": PushSettings,
     "log": type(BrokerSettings().log),
 }
 

@@ -16,6 +16,7 @@ import trio
 from storage import Cut, LogLocked, LogSettings, StorageError, open_log
 from storage.copies import MANIFEST, Manifest, backup, compact, describe, fingerprint, restore
 from storage.engine import DATA_FILE, Engine
+from storage.keyfile import KEY_BYTES, KeyFile
 from storage.verify import verify
 from tests.storage.contract_base import NOTES_OF_C, POSTS_OF_C, everything, numbered, post, texts
 from tests.storage.contract_tail import tailed
@@ -187,7 +188,7 @@ async def test_backups_of_an_idle_log_are_equal(log: Path, saved: Path, wall: Wa
     assert held == Manifest(**json.loads((saved / MANIFEST).read_text())).fingerprint
 
 
-@pytest.mark.parametrize("field", Manifest.__struct_fields__)
+@pytest.mark.parametrize("field", ["format", "position", "records", "fingerprint"])
 def test_restore_refuses_what_the_manifest_does_not_promise(saved: Path, field: str) -> None:
     manifest = json.loads((saved / MANIFEST).read_text())
     manifest[field] = "0" if field == "fingerprint" else manifest[field] + 1
@@ -330,3 +331,57 @@ def test_a_killed_backup_is_no_backup(log: Path, monkeypatch: pytest.MonkeyPatch
         assert step
         fatal += 1
     assert fatal > 3
+
+
+def _with_files_beside(log: Path) -> Path:
+    """A backup of a log with keys, and with another file that belongs to it."""
+    keys = KeyFile(log)
+    keys.create({"app:device": bytes(KEY_BYTES)})
+    keys.close()
+    (log / "identity.pem").write_text("a private key")
+    target = log.with_name("backup")
+    backup(log, target, SETTINGS, ["identity.pem", "absent.pem"])
+    return target
+
+
+def test_keys_and_what_else_belongs_to_a_log_go_with_it(log: Path) -> None:
+    saved, target = _with_files_beside(log), log.with_name("restored")
+    restore(saved, target, SETTINGS)
+    assert (target / "identity.pem").read_text() == "a private key"
+    assert not (target / "absent.pem").exists()
+    for copy in (saved, target):
+        assert {(copy / name).stat().st_mode & 0o777 for name in ("keys", "identity.pem")} == {
+            0o600
+        }
+    keys = KeyFile(target)
+    assert keys.get("app:device") == bytes(KEY_BYTES)
+    keys.close()
+
+
+def _flip_a_key(saved: Path) -> None:
+    (saved / "keys").write_bytes(flip((saved / "keys").read_bytes(), 30))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda saved: (saved / "keys").unlink(), "is not whole: it has no keys"),
+        (_flip_a_key, "does not hold what its manifest says"),
+    ],
+)
+def test_restore_refuses_a_backup_without_its_keys(
+    log: Path, damage: Callable[[Path], None], said: str
+) -> None:
+    saved, target = _with_files_beside(log), log.with_name("restored")
+    damage(saved)
+    with pytest.raises(StorageError, match=said):
+        restore(saved, target, SETTINGS)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("name", ["../keys", MANIFEST, DATA_FILE])
+def test_restore_takes_no_other_file_for_one_of_a_backup(saved: Path, name: str) -> None:
+    manifest = json.loads((saved / MANIFEST).read_text())
+    (saved / MANIFEST).write_text(json.dumps({**manifest, "beside": {name: "0"}}))
+    with pytest.raises(StorageError, match="names a file that no backup has"):
+        restore(saved, saved.with_name("restored"), SETTINGS)

@@ -1,0 +1,170 @@
+"""Builds the transports that the configuration asks for, one for each kind of recipient.
+
+    apns          with apns_key_file, apns_key_id, apns_team_id and apns_topic
+    fcm, gcm      with fcm_service_account_file; one transport for both names
+    web, webhook  always: Web Push makes its key when there is none
+
+What is not configured is there too, and answers that it is MISCONFIGURED and what to set. Whoever
+builds them closes them. Files are read now: what is wrong with one is a ConfigError at the start,
+not a notification that fails.
+"""
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+from api.config.errors import ConfigError
+from api.push import key_files, vapid
+from api.push.apns import Apns, ApnsSettings
+from api.push.client import Client, Limits
+from api.push.fcm import Fcm, FcmSettings
+from api.push.guard import Guard, Resolver, system_resolver
+from api.push.provider_token import ApnsIdentity
+from api.push.settings import PushSettings
+from api.push.vapid import Vapid
+from api.push.web_push import WebPush
+from api.push.webhook import Webhook
+from broker.clock import Clock, wall_clock
+from broker.push.transport import NOT_CONFIGURED, Outgoing, Result, Transport, Verdict
+
+_APNS_TOGETHER = ("apns_key_file", "apns_key_id", "apns_team_id", "apns_topic")
+
+
+class NotConfigured:
+    """Stands in for a transport that is not configured."""
+
+    def __init__(self, transport_type: str, advice: str) -> None:
+        self._transport_type = transport_type
+        self._message = f"{transport_type} is not configured: {advice}"
+
+    def endpoint(self, outgoing: Outgoing) -> str:
+        return self._transport_type
+
+    async def send(self, outgoing: Outgoing) -> Result:
+        return Result(verdict=Verdict.MISCONFIGURED, code=NOT_CONFIGURED, message=self._message)
+
+
+class Transports:
+    """by_type: a transport for every `transportType`. guard: what looks at a target, for whoever
+    registers one. public_vapid_key: what browsers subscribe to, base64url."""
+
+    def __init__(
+        self,
+        by_type: Mapping[str, Transport],
+        guard: Guard,
+        public_vapid_key: str,
+        clients: tuple[Client, ...],
+    ) -> None:
+        self.by_type = by_type
+        self.guard = guard
+        self.public_vapid_key = public_vapid_key
+        self._clients = clients
+
+    async def __aenter__(self) -> "Transports":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        for client in self._clients:
+            await client.aclose()
+
+
+def build_transports(
+    settings: PushSettings,
+    data: Path,
+    *,
+    clock: Clock = wall_clock,
+    resolve: Resolver | None = None,
+) -> Transports:
+    """`data`: where the VAPID key is kept. `resolve`: names, otherwise than the system does. Raises
+    ConfigError."""
+    return _Builder(settings, clock, resolve).build(data)
+
+
+class _Builder:
+    def __init__(self, settings: PushSettings, clock: Clock, resolve: Resolver | None) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._resolve = resolve
+        self._guard = Guard(allow_loopback=settings.allow_loopback_targets, resolve=resolve)
+        self._clients: list[Client] = []
+
+    def build(self, data: Path) -> Transports:
+        signer = Vapid(self._vapid_key(data), self._settings.vapid_subject, self._clock)
+        fcm = self._fcm()
+        guarded = self._client(guarded=True)
+        by_type: dict[str, Transport] = {
+            "apns": self._apns(),
+            "fcm": fcm,
+            "gcm": fcm,
+            "web": WebPush(signer, guarded, self._guard, self._clock),
+            "webhook": Webhook(guarded, self._guard, self._clock),
+        }
+        return Transports(by_type, self._guard, signer.public_key, tuple(self._clients))
+
+    def _apns(self) -> Transport:
+        given = [name for name in _APNS_TOGETHER if getattr(self._settings, name)]
+        if not given:
+            return NotConfigured("apns", f"set push.{', push.'.join(_APNS_TOGETHER)}")
+        if len(given) < len(_APNS_TOGETHER):
+            raise ConfigError(f"push: {', '.join(_APNS_TOGETHER)} go together: give all, or none")
+        path = Path(self._settings.apns_key_file)
+        identity = ApnsIdentity(
+            key_id=self._settings.apns_key_id,
+            team_id=self._settings.apns_team_id,
+            key=key_files.p256_key("push.apns_key_file", path),
+        )
+        settings = ApnsSettings(
+            url=self._settings.apns_url.rstrip("/"),
+            topic=self._settings.apns_topic,
+            identity=identity,
+        )
+        return Apns(settings, self._client(http1=False), self._clock)
+
+    def _fcm(self) -> Transport:
+        if not self._settings.fcm_service_account_file:
+            return NotConfigured("fcm", "set push.fcm_service_account_file")
+        path = Path(self._settings.fcm_service_account_file)
+        account = key_files.service_account("push.fcm_service_account_file", path)
+        settings = FcmSettings(
+            url=self._settings.fcm_url.rstrip("/"),
+            account=account.with_token_url(self._settings.fcm_token_url),
+        )
+        return Fcm(settings, self._client(), self._clock)
+
+    def _vapid_key(self, data: Path) -> EllipticCurvePrivateKey:
+        if self._settings.vapid_key_file:
+            return key_files.p256_key("push.vapid_key_file", Path(self._settings.vapid_key_file))
+        return vapid.kept_key("push.vapid_key_file", data)
+
+    def _client(self, *, guarded: bool = False, http1: bool = True) -> Client:
+        limits = Limits(
+            connect_s=self._settings.connect_timeout_ms / 1_000,
+            total_s=self._settings.total_timeout_ms / 1_000,
+            connections_max=self._settings.connections_max,
+        )
+        addresses = self._guard.addresses if guarded else self._resolve or system_resolver()
+        client = Client(limits, self._trust(), addresses, http1=http1)
+        self._clients.append(client)
+        return client
+
+    def _trust(self) -> ssl.SSLContext:
+        """The authorities of certifi, or those of SSL_CERT_FILE or SSL_CERT_DIR; and ca_file's."""
+        context = httpx.create_ssl_context()
+        if self._settings.ca_file:
+            try:
+                context.load_verify_locations(self._settings.ca_file)
+            except OSError as error:  # ssl.SSLError is one
+                raise ConfigError(f"push.ca_file: cannot use {self._settings.ca_file}") from error
+        return context
