@@ -108,8 +108,6 @@ def routes(broker: Broker, settings: ServerSettings, guard: Guard) -> Blueprint:
         answer=DeviceDetails,
     )
     async def reset_by_get(device_id: str) -> Response:
-        if request.method == "HEAD":  # which comes with GET, and asks for no change
-            return await get(device_id)
         return await _reset(broker, unquote(device_id))
 
     @blueprint.post("/push/deviceRegistrations/<device_id>/resetUpdateToken")
@@ -124,6 +122,8 @@ async def _reset(broker: Broker, id_: str) -> Response:
     principal = caller(broker, id_)
     found = broker.push.device(principal.app_id, id_)
     identity.require_own(principal, found, id_)
+    if request.method == "HEAD":  # which comes with GET, and asks for no change
+        return reply(described(broker, principal, identity.known(found)))
     token = identity.new_token_id()
     device = await broker.push.patch(principal.app_id, id_, update_token=token)
     return reply({**described(broker, principal, device), "updateToken": token})

@@ -67,9 +67,7 @@ class Push:
         found = self._sealer.open(app, device.id, device.secret)
         return found if isinstance(found, str) else None
 
-    async def register(
-        self, app: str, spec: DeviceSpec, *, keep_identity: bool = False
-    ) -> Device:
+    async def register(self, app: str, spec: DeviceSpec, *, keep_identity: bool = False) -> Device:
         """Make a device, or replace it. It is given a new identity, or keeps the one it has: who
         is not told a new one must."""
         while True:

@@ -17,12 +17,10 @@ from hypothesis import strategies as st
 
 from api.control import Control
 from api.openapi import Endpoint
-from broker.events import ChannelOpened, DeliverySettled, Kind, PublishProgressed
 from broker.interactions.summaries import METHODS
-from storage import Record
 from tests.api.any_format import ALL_TYPES, said
 from tests.api.declared import check_answer, endpoints
-from tests.api.push_bodies import PUSH_BODIES, TARGET
+from tests.api.push_bodies import PUSH_BODIES
 from tests.api.rest_content import fill
 from tests.api.rest_server import JSON, MSGPACK, RestServer, basic, rest_server
 from tests.api.test_rest_forms import FORM
@@ -35,11 +33,11 @@ from tests.api.test_rest_fuzz import (
     extras,
     messages,
     mutated,
-    records_since,
     text,
     values,
 )
 from tests.api.test_rest_tokens import odd, requests, revocations, signed
+from tests.api.written import was_written
 
 GETS_THAT_WRITE = {"updatePushDeviceDetails"}  # as the first API had it
 TEXTS = {"/docs", "/is-the-internet-up.txt", "/push/publicVapidKey"}
@@ -331,21 +329,6 @@ async def test_any_request(sandbox: RestServer, name: str) -> None:
         check_what_happened(example, reply, await was_written(sandbox, before))
 
     await examples(of(endpoints()[name]), check)
-
-
-async def was_written(server: RestServer, before: int) -> bool:
-    """By a request: apart from usage, and from what comes of notifications later."""
-    if server.broker.log.position == before:
-        return False
-    return any(not is_by_itself(record) for record in await records_since(server, before))
-
-
-def is_by_itself(record: Record) -> bool:
-    if isinstance(record.event, PublishProgressed | DeliverySettled):
-        return True
-    is_opening = isinstance(record.event, ChannelOpened)
-    channel = record.event.channel if is_opening else record.stream.channel
-    return channel == TARGET or channel.startswith("[meta]") or record.stream.kind == Kind.STATS
 
 
 def is_text(reply: httpx.Response) -> bool:
