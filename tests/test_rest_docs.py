@@ -1,7 +1,6 @@
 """`docs/rest.md` has a row for everything that the seeds name, and each row a test that passed.
 
-The names of the seeds are in `tests/fixtures/seeds.json`. A row of what is about push may say so
-(`push`) in place of a test, for as long as there are no such routes.
+The names of the seeds are in `tests/fixtures/seeds.json`.
 """
 
 import ast
@@ -21,12 +20,10 @@ from tests.conftest import Outcomes
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "rest.md"
 SEEDS = json.loads((ROOT / "tests" / "fixtures" / "seeds.json").read_text())
-PUSH = "push"
 LAST_COLUMN = "test"
 _HEADING = re.compile(r"#+ (.*)")
 _CELL_END = re.compile(r"(?<!\\)\|")
 _TEST = re.compile(r"`(tests/[\w/]+\.py::test_\w+)`")
-_OF_PUSH = re.compile(r"\w* ?/push/|push\.|DeviceDetails\.|Recipient\.|\{device_id\}$")
 _VARIES = re.compile(r"\{\w+\}")
 
 
@@ -97,7 +94,7 @@ def test_everything_that_the_seeds_name_has_one_row(section: str) -> None:
 
 
 def test_every_route_is_listed_and_every_route_that_is_listed_is_there() -> None:
-    seeds = {row.key for row in rows() if row.section == "Endpoints" and row.proof != PUSH}
+    seeds = {row.key for row in rows() if row.section == "Endpoints"}
     beyond = keys("Endpoints beyond them")
     listed = Counter(_VARIES.sub("{}", key) for key in [*seeds, *beyond])
     routes = [f"{one.method} {_VARIES.sub('{}', one.path)}" for one in endpoints().values()]
@@ -105,9 +102,8 @@ def test_every_route_is_listed_and_every_route_that_is_listed_is_there() -> None
 
 
 def test_every_row_names_a_test() -> None:
-    unproven = [row for row in rows() if not row.tests and row.proof != PUSH]
+    unproven = [row for row in rows() if not row.tests]
     assert unproven == []
-    assert [row for row in rows() if row.proof == PUSH and not _OF_PUSH.match(row.key)] == []
 
 
 def test_every_test_that_is_named_exists() -> None:
