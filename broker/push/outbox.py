@@ -74,6 +74,7 @@ class Outbox:
         self._reports = reports
         self._series = series
         self._at_work: set[Place] = set()
+        self._overdue: set[Place] = set()  # first attempts that their page did not wait for
         self._publishing: set[int] = set()
         self._publishes = trio.CapacityLimiter(PUBLISHES_AT_ONCE)
         self._news = trio.Event()
@@ -146,6 +147,8 @@ class Outbox:
             with trio.move_on_after(PAGE_PATIENCE_S):
                 await work.over.wait()
         work.is_closed = True
+        late = {_id(target) for target in work.targets} - work.tried.keys()
+        self._overdue |= {(row.serial, device) for device in late}
 
     async def _first(self, row: PublishRow, target: Target, work: _PageWork) -> None:
         """The first attempt for a device; one that its page did not wait for is settled here."""
@@ -155,6 +158,8 @@ class Outbox:
             return
         await work.written.wait()
         await self._settle(row, _id(target), tried)
+        self._overdue.discard((row.serial, _id(target)))
+        self._news.set()
 
     async def _try(self, row: PublishRow, target: Target, made: int) -> Tried:
         now_ms = self._log.clock.now()
@@ -189,16 +194,17 @@ class Outbox:
         """Returns for how long nothing more can be due."""
         now_ms = self._log.clock.now()
         room = TRIED_AGAIN_AT_ONCE - len(self._at_work)
+        busy = self._at_work | self._overdue  # as they are before the rows are looked at
 
         def ask(view: View) -> tuple[list[Waiting], int | None]:
             found: list[Waiting] = []
             for one in outbox_log.due(view):
                 if one.at_ms > now_ms:
                     return found, one.at_ms
-                if (one.waiting.publish, one.waiting.attempt.device) not in self._at_work:
-                    found.append(one.waiting)
                 if len(found) >= room:
                     break
+                if (one.waiting.publish, one.waiting.attempt.device) not in busy:
+                    found.append(one.waiting)
             return found, None
 
         waiting, next_ms = await self._log.query(ask)

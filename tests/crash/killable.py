@@ -14,7 +14,7 @@ import socket
 import sys
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -114,7 +114,7 @@ def become(journal: int, plan: str) -> NoReturn:
     os._exit(1)
 
 
-def serve(control: socket.socket) -> None:
+def serve(control: socket.socket, become: Callable[[int, str], NoReturn]) -> None:
     """The zygote's end: until the parent closes its own, or dies."""
     while True:
         message, files, _, _ = socket.recv_fds(control, LINE_BYTES, 1)
@@ -133,4 +133,4 @@ def serve(control: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(socket.socket(fileno=int(sys.argv[1])), become)

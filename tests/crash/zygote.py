@@ -21,16 +21,16 @@ START_TIMEOUT_S = 60
 
 
 class Zygote:
-    """The parent's end."""
+    """The parent's end. `module`: what its forks become."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str = "tests.crash.killable") -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LINE_BYTES)
         ours.settimeout(START_TIMEOUT_S)
         self._socket = ours
         number = str(theirs.fileno())
-        command = python("tests.crash.killable", number)
+        command = python(module, number)
         self._process = subprocess.Popen(command, cwd=ROOT, pass_fds=[theirs.fileno()])
         theirs.close()
 
