@@ -141,7 +141,7 @@ def test_a_larger_notification_is_not_sent(
 def test_a_subscription_that_is_gone(
     page: Firefox, broker: ServerProcess, service: PushService
 ) -> None:
-    """410 fails the device for good: it is not asked for again. Until it is activated anew."""
+    """410 fails the device for good: its address is not asked for again."""
     device, endpoint = activated(page, broker)
     page.call("watch", options(broker, key=KEY))
     assert page.call("unsubscribe")
@@ -150,7 +150,8 @@ def test_a_subscription_that_is_gone(
     for _ in range(2):
         publish(broker, {"deviceId": device}, notification=notification())
         report = page.call("report")
-        assert (report["deviceId"], report["code"]) == (device, 103005)
+        told = (report["deviceId"], report["code"], report["state"])
+        assert told == (device, 103005, "FAILED")
     assert [refusal.status for refusal in service.refusals[refused:]] == [410]
     push = ask(broker, "GET", f"/push/deviceRegistrations/{device}")["push"]
     assert (push["state"], push["error"]["code"]) == ("FAILED", 103005)
