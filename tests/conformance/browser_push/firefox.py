@@ -1,7 +1,7 @@
 """A real Firefox, headless, asked over Marionette: length-prefixed JSON on a TCP connection.
 
 It starts with a new profile whose push service is the given one. Invariant: it ends with the run,
-with all its processes, and leaves nothing behind but its directory. Of Marionette it speaks the few
+with all its processes, and leaves nothing behind but what it said. Of Marionette it speaks the few
 commands that these tests need; the client that Mozilla publishes brings a dozen packages with it.
 """
 
@@ -74,7 +74,7 @@ def missing() -> str | None:
 class Firefox:
     def __init__(self, directory: Path, push_service: str) -> None:
         self._log = directory / "firefox.log"
-        profile = directory / "profile"
+        self._profile = profile = directory / "profile"
         profile.mkdir()
         _write_preferences(profile, NEEDED | QUIET | {"dom.push.serverURL": push_service})
         home = {"HOME": str(directory), "MOZ_CRASHREPORTER_DISABLE": "1"}
@@ -142,6 +142,7 @@ class Firefox:
             with contextlib.suppress(ProcessLookupError):  # all of them ended by themselves
                 os.killpg(process.pid, signal.SIGKILL)
             self._reader.join(WITHIN_S)
+        shutil.rmtree(self._profile)  # which is large
 
 
 class _Marionette:

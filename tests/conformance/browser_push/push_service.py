@@ -165,9 +165,7 @@ def running() -> Iterator[PushService]:
     ):
         service.origin = f"http://{HOST}:{http.server_port}"
         service.websocket = f"ws://{HOST}:{websocket.socket.getsockname()[1]}/"
-        threads = [
-            threading.Thread(target=server.serve_forever) for server in (http, websocket)
-        ]
+        threads = [threading.Thread(target=server.serve_forever) for server in (http, websocket)]
         for thread in threads:
             thread.start()
         try:

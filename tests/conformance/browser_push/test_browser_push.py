@@ -160,12 +160,15 @@ def test_a_subscription_that_is_gone(
 def test_a_device_that_is_deactivated(
     page: Firefox, broker: ServerProcess, service: PushService
 ) -> None:
-    """By ably-js, with nothing but the device's own token."""
+    """By ably-js, with nothing but the device's own token. The browser keeps its subscription, so
+    it is the broker that must not push to it, until it belongs to another device."""
     device, endpoint = activated(page, broker)
     page.call("deactivate")
-    listed = ask(broker, "GET", f"/push/deviceRegistrations?deviceId={device}")
-    assert listed == []
-    again, _ = activated(page, broker)
+    assert ask(broker, "GET", f"/push/deviceRegistrations?deviceId={device}") == []
+    again = activated(page, broker)
+    assert again[0] != device
+    assert again[1] == endpoint
     publish(broker, {"deviceId": device}, notification=notification("to nobody"))
-    publish(broker, {"deviceId": again}, notification=notification("to the new one"))
+    publish(broker, {"deviceId": again[0]}, notification=notification("to the new one"))
     assert page.call("next")["notification"]["title"] == "to the new one"
+    acknowledged(service, service.of(endpoint), DELIVERED)
