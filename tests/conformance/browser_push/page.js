@@ -45,6 +45,19 @@ async function activate(options) {
   return { id, endpoint: subscription.endpoint };
 }
 
+// Without ably-js: another application's key, or one that is no more. Gives a device's recipient,
+// which does not say to which key the browser subscribed.
+async function subscribe(key) {
+  const worker = await navigator.serviceWorker.register("/worker.js");
+  await navigator.serviceWorker.ready;
+  const made = await worker.pushManager.subscribe({
+    userVisibleOnly: true,
+    applicationServerKey: key,
+  });
+  const { endpoint, keys } = made.toJSON();
+  return { transportType: "web", targetUrl: endpoint, encryptionKey: keys };
+}
+
 async function deactivate() {
   await realtime.push.deactivate();
 }

@@ -5,7 +5,10 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from api.push.base64_forms import base64url
 from tests.conformance.browser_push.firefox import Firefox
 from tests.conformance.browser_push.push_service import (
     DELIVERED,
@@ -52,6 +55,11 @@ def publish(broker: ServerProcess, recipient: dict[str, str], **payload: Any) ->
 
 def notification(title: str = TITLE) -> dict[str, str]:
     return {"title": title, "body": BODY}
+
+
+def another_key() -> str:
+    public = generate_private_key(SECP256R1()).public_key()
+    return base64url(public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
 
 
 def acknowledged(service: PushService, subscription: Subscription, *codes: int) -> None:
@@ -171,4 +179,25 @@ def test_a_device_that_is_deactivated(
     publish(broker, {"deviceId": device}, notification=notification("to nobody"))
     publish(broker, {"deviceId": again[0]}, notification=notification("to the new one"))
     assert page.call("next")["notification"]["title"] == "to the new one"
+    acknowledged(service, service.of(endpoint), DELIVERED)
+
+
+def test_a_subscription_to_another_key(
+    page: Firefox, broker: ServerProcess, service: PushService
+) -> None:
+    """The service refuses us there, and nowhere else: other subscriptions of its are notified."""
+    page.call("watch", options(broker, key=KEY))
+    recipient = page.call("subscribe", another_key())
+    device = {"id": "stranger", "platform": "browser", "formFactor": "desktop"}
+    device |= {"push": {"recipient": recipient}}
+    ask(broker, "PUT", "/push/deviceRegistrations/stranger", device)
+    refused = len(service.refusals)
+    publish(broker, {"deviceId": "stranger"}, notification=notification("refused"))
+    report = page.call("report")
+    assert (report["deviceId"], report["code"], report["state"]) == ("stranger", 103008, "ACTIVE")
+    assert service.refusals[refused:] == [(403, "not the key of the subscription")]
+    page.call("unsubscribe")  # a browser has one key at a time
+    ours, endpoint = activated(page, broker)
+    publish(broker, {"deviceId": ours}, notification=notification("accepted"))
+    assert page.call("next")["notification"]["title"] == "accepted"
     acknowledged(service, service.of(endpoint), DELIVERED)
