@@ -1,6 +1,9 @@
 """Firefox receives, decrypts and shows what the broker pushes to it, registered by ably-js."""
 
 import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import httpx
@@ -16,7 +19,7 @@ from tests.conformance.browser_push.push_service import (
     PushService,
     Subscription,
 )
-from tests.conformance.serving import KEY, ServerProcess, token
+from tests.conformance.serving import KEY, ROOT, ServerProcess, token
 
 pytestmark = pytest.mark.conformance
 
@@ -34,9 +37,10 @@ def options(broker: ServerProcess, **more: Any) -> dict[str, Any]:
     return {"endpoint": "localhost", "tls": False, "port": broker.port, **more}
 
 
-def activated(page: Firefox, broker: ServerProcess) -> tuple[str, str]:
+def activated(page: Firefox, broker: ServerProcess, *, binary: bool = False) -> tuple[str, str]:
     """The page's device, and where it is pushed to."""
-    device = page.call("activate", options(broker, clientId=CLIENT, token=token(claims=GRANTED)))
+    granted = {"token": token(claims=GRANTED), "clientId": CLIENT}
+    device = page.call("activate", options(broker, useBinaryProtocol=binary, **granted))
     return device["id"], device["endpoint"]
 
 
@@ -57,6 +61,13 @@ def notification(title: str = TITLE) -> dict[str, str]:
     return {"title": title, "body": BODY}
 
 
+def allow_push(broker: ServerProcess, namespace: str) -> None:
+    """As an operator does."""
+    command = [sys.executable, "-m", "api.cli", "namespaces", "set", namespace, "--push-enabled"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([*command, "--data", str(broker.data)], env=environment, check=True)
+
+
 def another_key() -> str:
     public = generate_private_key(SECP256R1()).public_key()
     return base64url(public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
@@ -67,10 +78,12 @@ def acknowledged(service: PushService, subscription: Subscription, *codes: int) 
     assert subscription.acks == list(codes)
 
 
+@pytest.mark.parametrize("binary", [False, True])
 def test_a_notification_is_shown(
-    page: Firefox, broker: ServerProcess, service: PushService
+    page: Firefox, broker: ServerProcess, service: PushService, binary: bool
 ) -> None:
-    device, endpoint = activated(page, broker)
+    refused = len(service.refusals)
+    device, endpoint = activated(page, broker, binary=binary)
     publish(broker, {"deviceId": device}, notification=notification(), data={"n": [1, None]})
     assert page.call("next") == {"notification": notification(), "data": {"n": [1, None]}}
     (shown,) = page.call("shown")
@@ -79,7 +92,7 @@ def test_a_notification_is_shown(
     acknowledged(service, subscription, DELIVERED)
     (sent,) = subscription.sent
     assert sent["urgency"] == "high"
-    assert service.refusals == []
+    assert len(service.refusals) == refused
 
 
 def test_it_is_the_key_of_the_broker_that_was_subscribed_with(
@@ -101,6 +114,19 @@ def test_a_clients_devices_are_notified(
     assert ask(broker, "GET", f"/push/deviceRegistrations/{device}")["clientId"] == CLIENT
     publish(broker, {"clientId": CLIENT}, notification=notification(), data={"to": "client"})
     assert page.call("next")["data"] == {"to": "client"}
+    acknowledged(service, service.of(endpoint), DELIVERED)
+
+
+def test_a_channels_devices_are_notified(
+    page: Firefox, broker: ServerProcess, service: PushService
+) -> None:
+    """Of a message that has a notification; the device subscribed itself, with ably-js."""
+    allow_push(broker, "news")
+    _, endpoint = activated(page, broker)
+    page.call("subscribeDevice", "news:tides")
+    message = {"name": "tide", "extras": {"push": {"notification": notification()}}}
+    ask(broker, "POST", "/channels/news:tides/messages", message)
+    assert page.call("next")["notification"] == notification()
     acknowledged(service, service.of(endpoint), DELIVERED)
 
 
