@@ -7,11 +7,13 @@ still waits for the browser instead of showing twice.
 
 Fault model: the push service is whoever the device says. So the guard looks at the target at every
 attempt, and 400, 401 and 403, which mean that our VAPID key is not accepted, are MISCONFIGURED for
-this endpoint: another service accepts it still. A subscription to another VAPID key than ours is
-not asked about: it cannot work, but would again if the operator restored that key.
+this subscription alone: anybody can subscribe to another key and not say so, which must not close
+the service to all others. Where the device says that it did, the service is not asked: it cannot
+work, but would again if the operator restored that key.
 """
 
 import http_ece
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from api.push import payload, target
@@ -75,7 +77,8 @@ class WebPush:
             return SENT
         outcome = by_status(_BY_STATUS, reply.status)
         said = f"the push service answered {reply.status}"
-        return outcome.result(said, reply.retry_after_ms(self._clock()))
+        result = outcome.result(said, reply.retry_after_ms(self._clock()))
+        return msgspec.structs.replace(result, is_of_address=outcome is NOT_ACCEPTED)
 
     def _headers(self, outgoing: Outgoing, origin: str) -> dict[str, str]:
         ttl_s = payload.ttl_s(outgoing.payload, outgoing.expires_ms, self._clock())

@@ -110,7 +110,8 @@ class Attempts:
         lane = self.lanes.lane(transport.endpoint(outgoing))
         async with lane.attempt(), self._at_once:
             result = await _bounded(transport, outgoing)
-            if result.verdict in (Verdict.TRANSIENT, Verdict.MISCONFIGURED):
+            is_trouble = result.verdict in (Verdict.TRANSIENT, Verdict.MISCONFIGURED)
+            if is_trouble and not result.is_of_address:
                 lane.failed(at_once=result.verdict is Verdict.MISCONFIGURED)
             else:
                 lane.succeeded()

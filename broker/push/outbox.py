@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
+import msgspec
 import trio
 
 from broker.errors import BrokerError
@@ -236,16 +237,16 @@ class Outbox:
         await self._write(row.app, SettleDelivery(row.app, row.serial, device, again))
 
     async def _report(self, row: PublishRow, device: Device | None, tried: Tried) -> None:
-        """What an attempt says of its device, and to those who look."""
+        """What an attempt says of its device, and then to those who look: who was told reads it."""
         self.counts[tried.result.verdict] += 1
+        if device is not None:
+            stands = standing(device, tried)
+            if stands != (device.state, device.failures, device.error):
+                await self._write(row.app, ReportDevice(row.app, device.id, device.rev, *stands))
+            device = msgspec.structs.replace(device, state=stands.state)
         if tried.result.verdict not in (Verdict.SENT, Verdict.TRANSIENT):
             of = render(row.serial, self._series)
             self._reports.failed(row.app, of, device, tried.result)
-        if device is None:
-            return
-        stands = standing(device, tried)
-        if stands != (device.state, device.failures, device.error):
-            await self._write(row.app, ReportDevice(row.app, device.id, device.rev, *stands))
 
     async def _write(self, app: str, command: Any) -> None:
         """Again and again: a log that is full, or busy, has room some time."""

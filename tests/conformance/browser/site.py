@@ -1,7 +1,7 @@
 """The page's own web server: its origin is never that of the broker."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,8 +16,10 @@ FILES = {
 
 
 class _Files(BaseHTTPRequestHandler):
+    files: Mapping[str, tuple[str, Path]]
+
     def do_GET(self) -> None:
-        kind, file = FILES.get(self.path, ("text/plain", None))
+        kind, file = self.files.get(self.path, ("text/plain", None))
         body = file.read_bytes() if file else b""
         self.send_response(200 if file else 404)
         self.send_header("Content-Type", kind)
@@ -30,9 +32,10 @@ class _Files(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving_the_page() -> Iterator[str]:
-    """Its address."""
-    with ThreadingHTTPServer(("localhost", 0), _Files) as server:
+def serving_the_page(files: Mapping[str, tuple[str, Path]] = FILES) -> Iterator[str]:
+    """Its address. `files`: their types and their content, by path."""
+    handler = type("Files", (_Files,), {"files": files})
+    with ThreadingHTTPServer(("localhost", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
