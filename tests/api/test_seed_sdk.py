@@ -23,9 +23,6 @@ from tests.api.rest_server import JSON, RestServer, basic, error_of
 from tests.api.test_rest_channels import status_of
 from tests.api.test_rest_stats import SCHEMA
 
-PUSH = True
-"""Whether there are push endpoints."""
-
 SEEDS = json.loads((Path(__file__).parents[1] / "fixtures" / "seeds.json").read_text())
 EXAMPLE = "string_example"
 CHANNEL = "channel_id_example"
@@ -403,14 +400,6 @@ async def test_get_presence_of_channel(sdk: Sdk) -> None:
     assert (member["action"], member["data"], member["encoding"]) == (1, EXAMPLE, EXAMPLE)
 
 
-@pytest.mark.skipif(PUSH, reason="there are push endpoints")
-@pytest.mark.parametrize("name", PUSH_CALLS)
-async def test_push_calls_are_refused_while_there_is_no_push(sdk: Sdk, name: str) -> None:
-    before = sdk.server.broker.log.position
-    assert error_of(await sdk.send(name)) == (404, 40400)
-    assert sdk.server.broker.log.position == before
-
-
 # What the README says of each call's answer: a device, or nothing in particular. Lists of what
 # is subscribed are lists of subscriptions, whatever it calls them.
 OF_A_DEVICE = frozenset(
@@ -424,7 +413,6 @@ OF_A_DEVICE = frozenset(
 )
 
 
-@pytest.mark.skipif(not PUSH, reason="there are no push endpoints yet: PUSH")
 async def test_push_calls(sdk: Sdk) -> None:
     """One after the other."""
     rules = NamespaceRules(push_enabled=True)
