@@ -15,6 +15,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api import openapi, secure_transport
 from api.control import read_control
+from api.push.guard import Guard
+from api.push.transports import Transports
 from api.replies import SERVER_ID, error_reply
 from api.request_counting import counting
 from api.rest import (
@@ -31,6 +33,7 @@ from api.rest import (
     push_devices,
     push_publish,
     push_subscriptions,
+    push_vapid,
     service,
     stats,
     stats_fixtures,
@@ -47,8 +50,15 @@ logger = logging.getLogger("tidelog.http")
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-def create_app(broker: Broker, settings: ServerSettings, *, sandbox: bool = False) -> QuartTrio:
-    """`sandbox`: whoever reaches the server may make apps, and delete those (api.rest.apps)."""
+def create_app(
+    broker: Broker,
+    settings: ServerSettings,
+    *,
+    sandbox: bool = False,
+    transports: Transports | None = None,
+) -> QuartTrio:
+    """`sandbox`: whoever reaches the server may make apps, and delete those (api.rest.apps).
+    `transports`: what says which targets devices may have, and what browsers subscribe to."""
     app = QuartTrio("tidelog", static_folder=None)
     # Sizes and times of requests and replies are bounded by the listener, for every route alike.
     app.config.update(MAX_CONTENT_LENGTH=None, BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None)
@@ -64,10 +74,12 @@ def create_app(broker: Broker, settings: ServerSettings, *, sandbox: bool = Fals
     app.register_blueprint(batch_presence.routes(broker))
     app.register_blueprint(tokens.routes(broker, settings))
     app.register_blueprint(stats.routes(broker))
-    app.register_blueprint(push_devices.routes(broker, settings))
+    guard = transports.guard if transports else Guard()
+    app.register_blueprint(push_devices.routes(broker, settings, guard))
     app.register_blueprint(push_device_list.routes(broker))
     app.register_blueprint(push_subscriptions.routes(broker, settings))
-    app.register_blueprint(push_publish.routes(broker, settings))
+    app.register_blueprint(push_publish.routes(broker, settings, guard))
+    app.register_blueprint(push_vapid.routes(broker, transports))
     app.register_blueprint(comet.routes())
     if sandbox:
         app.register_blueprint(apps.routes(broker, settings))

@@ -23,7 +23,7 @@ UNSUPPORTED_TYPE = 40001
 FORM = "application/x-www-form-urlencoded"
 FORM_FIELDS_MAX = 1_000
 JSON_FIELDS = frozenset(
-    {"extras", "messages", "targets", "recipient", "push.recipient", "metadata"}
+    {"extras", "messages", "targets", "recipient", "push.recipient", "metadata", "version"}
 )
 ARRAY_FIELDS = frozenset({"targets"})
 

@@ -28,6 +28,7 @@ from api.admin import service
 from api.app import create_app
 from api.config import ConfigError, Configuration, Declarations
 from api.config.catalogue import ProcessSettings
+from api.push.transports import Transports, build_transports
 from api.realtime.server import realtime
 from api.tls import DevCertificate
 from broker import Broker, BrokerError
@@ -110,17 +111,19 @@ class _Server:
     ) -> int:
         configuration = self._configuration
         declared = configuration.declared
+        transports = build_transports(configuration.push, configuration.data)
         opening = broker.open(
             configuration.data,
             settings=configuration.broker,
             accept_loss=self._accept_loss,
             create_app=not (declared.apps or declared.keys),
+            transports=transports.by_type,
         )
-        async with opening as opened:
+        async with transports, opening as opened:
             await reconcile(opened, declared)
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._beside, opened)
-                port = await nursery.start(self._listen, opened, context)
+                port = await nursery.start(self._listen, opened, transports, context)
                 is_tls = context is not None
                 self._ready(Ready(opened, configuration, port, is_tls, certificate))
             return FAILED if opened.failure else STOPPED
@@ -128,6 +131,7 @@ class _Server:
     async def _listen(
         self,
         opened: Broker,
+        transports: Transports,
         context: ssl.SSLContext | None,
         task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
     ) -> None:
@@ -137,7 +141,7 @@ class _Server:
             serve = partial(listener.serve, shutdown=self._stopping, realtime=connections)
             try:
                 sandbox = self._configuration.process.sandbox
-                app = create_app(opened, settings, sandbox=sandbox)
+                app = create_app(opened, settings, sandbox=sandbox, transports=transports)
                 listening = await nursery.start(serve, app, settings, context)
             except OSError as error:
                 raise CannotListen(

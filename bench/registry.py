@@ -7,14 +7,16 @@ from pathlib import Path
 from time import perf_counter
 
 from bench import (
+    annotations,
     history,
     layouts,
     log,
     machine,
     opening,
     rest,
+    versions,
 )
-from bench.realtime import connections, fanout, publish, stalled
+from bench.realtime import appends, connections, deltas, fanout, filters, publish, stalled
 from bench.scale import Scale
 from bench.tables import Result, Table
 
@@ -41,6 +43,11 @@ _MODULES = {
     "fanout": fanout,
     "connections": connections,
     "stalled": stalled,
+    "deltas": deltas,
+    "appends": appends,
+    "filters": filters,
+    "annotations": annotations,
+    "versions": versions,
 }
 BENCHMARKS = {
     name: Benchmark(name, module.TITLE, module.CAVEATS, module.run)

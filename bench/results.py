@@ -22,9 +22,9 @@ median of the turns' ratios and is the number to trust: absolute numbers move wi
 the machine does, most of all with how long its disk takes to sync, which is printed with each
 section. Latency is from the call to the acknowledgement, exact percentiles over all calls. After
 every row all that was acknowledged was looked for in the log: a row that lost or doubled a
-message would not be here. In `log`, `layouts`, `rest` and `history` publishers and the broker (or
-the client of the peer) share one process and its interpreter lock; the others drive a server of
-their own over the wire.
+message would not be here. In `log`, `layouts`, `history`, `annotations` and `versions` publishers
+and the broker (or the client of the peer) share one process and its interpreter lock; the others
+drive a server of their own over the wire.
 """
 
 

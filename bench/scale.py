@@ -9,7 +9,8 @@ class Scale:
 
     layout_commits: (records in a commit, commits in a turn). history: messages of the channels that
     pages are read from. pages: how often each page is read. rest: (connections, messages in a
-    request). opened: (messages, channels) of the directory that is opened.
+    request). opened: (messages, channels) of the directory that is opened. annotations, versions:
+    those that a message has.
     """
 
     name: str
@@ -24,6 +25,8 @@ class Scale:
     history: tuple[int, ...]
     pages: int
     opened: tuple[int, int]
+    annotations: tuple[int, ...]
+    versions: tuple[int, ...]
 
 
 FULL = Scale(
@@ -39,6 +42,8 @@ FULL = Scale(
     history=(1_000, 100_000, 1_000_000),
     pages=200,
     opened=(1_000_000, 10_000),
+    annotations=(0, 1_000, 100_000),
+    versions=(1_000, 10_000),
 )
 QUICK = Scale(
     name="quick",
@@ -53,6 +58,8 @@ QUICK = Scale(
     history=(1_000, 100_000),
     pages=50,
     opened=(100_000, 10_000),
+    annotations=(0, 1_000, 10_000),
+    versions=(1_000, 10_000),
 )
 TINY = Scale(
     name="tiny",
@@ -67,4 +74,6 @@ TINY = Scale(
     history=(5, 250),
     pages=2,
     opened=(300, 10),
+    annotations=(0, 120),
+    versions=(250,),
 )

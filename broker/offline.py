@@ -32,9 +32,7 @@ def verify(path: Path, settings: LogSettings, progress: Progress = silent) -> li
         return verify_log(path, broker_domain(), settings, progress)
 
 
-def backup(
-    path: Path, target: Path, settings: LogSettings, beside: Sequence[str] = ()
-) -> Manifest:
+def backup(path: Path, target: Path, settings: LogSettings, beside: Sequence[str] = ()) -> Manifest:
     """Copy the log of a data directory, in use or not, into the new directory `target`, with the
     keys of its devices. `beside`: more files there that belong in a copy."""
     with mapped():

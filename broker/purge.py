@@ -4,8 +4,9 @@ A purge is an event in the system log, carried out as paced maintenance and fini
 event; one that a crash interrupts goes on at the next start. What it removes is what lay before its
 request. A channel or an app is trimmed: the chain goes on from the snapshot, dedup forgets the ids
 (they may be published again), the channel stays known unless its app was deleted. A client's
-messages are redacted in place: chain and serials stay whole, bodies and dedup rows are gone,
-history passes over them.
+messages are redacted in place, with their versions: chain and serials stay whole, bodies and rows
+are gone, history passes over them. What the client said of others' messages (annotations, who
+changed them) is not taken.
 
 Bytes may stay in LMDB's free pages until `tidelog compact`. Backups made before a purge still hold
 what it removed.
@@ -169,15 +170,21 @@ async def _channels(log: Log, request: PurgeRequested) -> list[str]:
 
 
 async def _redact_client(log: Log, request: PurgeRequested, channel: str, serial: int) -> None:
+    """What changed a message goes with it, also where it came after the request."""
     for kind in _CLIENT_KINDS:
         stream = Stream(request.app, channel, kind)
-        await log.redact(stream, serial, lambda event: _publisher(event) == request.client_id)
+        last = log.position if kind is Kind.VERSIONS else serial
+        await log.redact(stream, last, lambda event: _is_of(event, request.client_id, serial))
 
 
-def _publisher(event: MessagePublished | MessageUpdated | MessageAppended) -> str | None:
-    """Whose message it is, or is about."""
+def _is_of(
+    event: MessagePublished | MessageUpdated | MessageAppended, client_id: str | None, last: int
+) -> bool:
+    """Whether it is a message of this client, or is about one that lies up to serial `last`."""
+    if not isinstance(event, MessagePublished) and event.of > last:
+        return False
     message = event.fragment if isinstance(event, MessageAppended) else event.message
-    return message.client_id
+    return bool(message.client_id == client_id)
 
 
 DECIDE: dict[type, Decide] = {

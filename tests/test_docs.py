@@ -17,6 +17,7 @@ DOCUMENTS = (
     "CHANGELOG.md",
     "storage/README.md",
     "docs/realtime.md",
+    "docs/rest.md",
 )
 _PATH = re.compile(r"`((?:\.ci|api|bench|broker|storage|tests)/[\w./*-]*)`|\]\(([\w./-]+)\)")
 _COMMAND = re.compile(r"tidelog ([a-z]+)")

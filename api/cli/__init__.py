@@ -23,6 +23,7 @@ COMMANDS = (
     "apps",
     "keys",
     "namespaces",
+    "push",
     "purge",
     "verify",
     "backup",

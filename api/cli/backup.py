@@ -9,6 +9,7 @@ from api.cli.options import as_json, configured, existing
 from api.cli.output import print_json
 from api.cli.progress import growing, size_bytes
 from api.config import Configuration
+from api.push.vapid import KEY_FILE
 from broker import offline
 
 
@@ -20,7 +21,7 @@ def command(configuration: Configuration, target: Path, as_json: bool) -> None:
     """Copy the log into the new directory TARGET, with a manifest that says what it holds.
 
     Safe while the broker runs: the copy is one moment of the log. It holds the keys, so it is as
-    secret as they are.
+    secret as they are; those of devices and browsers too.
 
     \b
     Example:
@@ -28,7 +29,7 @@ def command(configuration: Configuration, target: Path, as_json: bool) -> None:
     """
     data, target = existing(configuration), target.absolute()
     with growing("backup", target, by_bytes=size_bytes(data)):
-        manifest = offline.backup(data, target, configuration.broker.log)
+        manifest = offline.backup(data, target, configuration.broker.log, [KEY_FILE])
     if as_json:
         print_json({"target": str(target), **msgspec.structs.asdict(manifest)})
     else:

@@ -1,7 +1,8 @@
 """One HTTP client per kind of gateway: every request is bounded, and answered with a Reply.
 
 Owns the deadline of a request, the bound on its reply, and what network trouble is called. The
-deadline covers all of it: waiting for a connection, name, TCP, TLS, request and reply. Redirects
+deadline covers all of it: waiting for a connection, name, TCP, TLS, request and reply; a write that
+has begun may take `network.WRITE_S` longer. Redirects
 are not followed, cookies not kept, the environment not read.
 
 Fault model: whatever a gateway or the network does becomes NotSent, with a result that is
@@ -90,11 +91,13 @@ class Client:
 
 
 async def _beginning(response: httpx.Response) -> bytes:
+    """Reading on is cancelled from within: only so do all the iterators below come to their end."""
     received = bytearray()
-    async for part in response.aiter_raw():
-        received += part
-        if len(received) >= REPLY_BYTES_MAX:
-            break
+    with trio.CancelScope() as enough:
+        async for part in response.aiter_raw():
+            received += part
+            if len(received) >= REPLY_BYTES_MAX:
+                enough.cancel()
     return bytes(received[:REPLY_BYTES_MAX])
 
 

@@ -37,8 +37,9 @@ URL_CHARS_MAX = 4_096
 ADDRESSES_MAX = 8
 LOOKUPS_MAX = 32  # threads, beside those of the broker
 HTTPS_PORT = 443
-USER_PORT_MIN = 1_024
+USER_PORT_MIN, PORT_MAX = 1_024, 65_535
 
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 _ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?")
 
 
@@ -102,7 +103,7 @@ class Guard:
         if parsed(host):
             if not self._is_fit(host):
                 raise RefusedUrl("the target's address is not a public one")
-        elif _ENDS_IN_A_NUMBER.fullmatch(host):
+        elif not _NAME.fullmatch(host) or _ENDS_IN_A_NUMBER.fullmatch(host):
             raise RefusedUrl("the target's host is neither a name nor an address")
 
     def _is_fit(self, text: str) -> bool:
@@ -119,7 +120,7 @@ def host_of(url: httpx.URL) -> str:
 
 
 def _is_fit_port(port: int | None) -> bool:
-    return port in (None, HTTPS_PORT) or (port or 0) >= USER_PORT_MIN
+    return port in (None, HTTPS_PORT) or USER_PORT_MIN <= (port or 0) <= PORT_MAX
 
 
 def _parsed(text: str) -> httpx.URL:

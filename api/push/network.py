@@ -26,6 +26,7 @@ import trio
 Addresses = Callable[[str, int], Awaitable[list[str]]]
 """The addresses to try for a host and port. May raise OSError, or what its caller understands."""
 
+WRITE_S = 2.0  # the system takes a few KiB at once, unless the peer has been deaf for long
 KEPT_IDLE_S = 60.0  # less than what middleboxes forget after
 
 
@@ -88,11 +89,17 @@ class Stream(httpcore.AsyncNetworkStream):
         raise httpcore.ReadTimeout("the connection is silent")
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if buffer:
+        """Whole, or the connection is broken: frames of others are in it, so whoever gives up
+        meanwhile does not take them along."""
+        if not buffer:
+            return
+        with trio.move_on_after(WRITE_S, shield=True):
             try:
                 await self._stream.send_all(buffer)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 raise httpcore.WriteError("the connection broke") from None
+            return
+        raise httpcore.WriteTimeout("the peer takes nothing")
 
     def _awaited(self) -> float:
         if self._awaited_since is None:
@@ -172,7 +179,7 @@ class Network(httpx.AsyncBaseTransport):
                 target=request.url.raw_path,
             ),
             headers=request.headers.raw,
-            content=request.stream,
+            content=_Sent(await request.aread()),
             extensions=request.extensions,
         )
         try:
@@ -194,6 +201,28 @@ class Network(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._pool.aclose()
+
+
+class _Sent:
+    """A request's body, as often as it is wanted: httpcore sends it again when a connection turned
+    out to be closed to it. Not an async generator, for one that is given up half-way is left to
+    the garbage collector, which complains."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Parts(self._content)
+
+
+class _Parts(AsyncIterator[bytes]):
+    def __init__(self, content: bytes) -> None:
+        self._left = [content]
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
 
 
 class _Body(httpx.AsyncByteStream):

@@ -99,6 +99,7 @@ class _Builder:
         self._resolve = resolve
         self._guard = Guard(allow_loopback=settings.allow_loopback_targets, resolve=resolve)
         self._clients: list[Client] = []
+        self._trust = _trust(settings)
 
     def build(self, data: Path) -> Transports:
         signer = Vapid(self._vapid_key(data), self._settings.vapid_subject, self._clock)
@@ -155,16 +156,17 @@ class _Builder:
             connections_max=self._settings.connections_max,
         )
         addresses = self._guard.addresses if guarded else self._resolve or system_resolver()
-        client = Client(limits, self._trust(), addresses, http1=http1)
+        client = Client(limits, self._trust, addresses, http1=http1)
         self._clients.append(client)
         return client
 
-    def _trust(self) -> ssl.SSLContext:
-        """The authorities of certifi, or those of SSL_CERT_FILE or SSL_CERT_DIR; and ca_file's."""
-        context = httpx.create_ssl_context()
-        if self._settings.ca_file:
-            try:
-                context.load_verify_locations(self._settings.ca_file)
-            except OSError as error:  # ssl.SSLError is one
-                raise ConfigError(f"push.ca_file: cannot use {self._settings.ca_file}") from error
-        return context
+
+def _trust(settings: PushSettings) -> ssl.SSLContext:
+    """The authorities of certifi, or those of SSL_CERT_FILE or SSL_CERT_DIR; and ca_file's."""
+    context = httpx.create_ssl_context()
+    if settings.ca_file:
+        try:
+            context.load_verify_locations(settings.ca_file)
+        except OSError as error:  # ssl.SSLError is one
+            raise ConfigError(f"push.ca_file: cannot use {settings.ca_file}") from error
+    return context

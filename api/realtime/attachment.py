@@ -19,7 +19,7 @@ from broker.channels.message_filter import MessageFilter
 from broker.channels.modes import Mode
 from broker.live.delivery import Sort, View, runs
 from broker.live.follower import Follower
-from broker.live.given import AS_IT_SAYS, Plan
+from broker.live.given import AS_IT_SAYS, Plan, Sight
 from broker.live.hub import Batch
 from broker.stats.activity import Activity
 
@@ -46,13 +46,14 @@ _ACTIONS = {
 class Attachment(Follower):
     """`name`: as the client wrote it; `base`: the same, parsed. `silent_for`: its connectionId, if
     it wants no echo. `asked`: the modes its client wants; `modes`: those it has; `bits`:
-    the same, for the path of every publish."""
+    the same, for the path of every publish. `is_delta`: it is sent differences."""
 
     name: str
     base: ChannelName
     asked: Mode
     modes: Mode
     bits: int
+    is_delta: bool
     params: dict[str, str]
 
     def prepare(
@@ -79,7 +80,8 @@ class Attachment(Follower):
         self._silent_for = silent_for
         self._filter = message_filter
         self._base: Base | None = None
-        self.known.sees_all = silent_for is None and message_filter is None
+        if silent_for is not None or message_filter is not None:
+            self.known.sight = Sight(message_filter, silent_for)
 
     def grant(self, modes: Mode, params: dict[str, str]) -> None:
         """What it may do and sees from now on."""
@@ -93,8 +95,8 @@ class Attachment(Follower):
             annotations=Mode.ANNOTATION_SUBSCRIBE in modes,
             filter=self._filter,
         )
-        self._variant = (self.name, self._view)
-        self._is_delta = params.get(PARAMETER) == FORMAT
+        self._variant = _variant(self.name, self._view)
+        self.is_delta = params.get(PARAMETER) == FORMAT
         self.forget_base()
 
     def emit(self, batch: Batch) -> None:
@@ -109,9 +111,9 @@ class Attachment(Follower):
             view = self._view._replace(without=self._silent_for)
             encoded = self._encode(batch, view, plan)
         else:
-            variant: tuple[Any, ...] = self._variant
-            if plan is not AS_IT_SAYS or self._is_delta:
-                variant = (*variant, plan, self._base)
+            variant: Any = self._variant
+            if plan is not AS_IT_SAYS or self.is_delta:
+                variant = (variant, plan, self._base)
             shared: Encoded | None = batch.encoded.get(variant)
             if shared is None:
                 shared = batch.encoded[variant] = self._encode(batch, self._view, plan)
@@ -153,16 +155,23 @@ class Attachment(Follower):
         count, size = Counter[bool](), Counter[bool]()
         for run in runs(batch, self._series, view, plan):
             items = run.items
-            if self._is_delta and run.sort is Sort.MESSAGES:
+            if self.is_delta and run.sort is Sort.MESSAGES:
                 items, base = as_deltas(items, base, binary=self._binary)
             message = {
                 "action": _ACTIONS[run.sort],
                 "channel": self.name,
                 "channelSerial": run.serial,
                 "timestamp": items[-1]["timestamp"],
-                run.sort.value: items,
+                run.sort: items,
             }
             frames.append(encode(message, binary=self._binary))
             count[run.sort is Sort.PRESENCE] += len(items)
             size[run.sort is Sort.PRESENCE] += run.size
         return Encoded(b"".join(frames), base, count[False], size[False], count[True], size[True])
+
+
+def _variant(name: str, view: View) -> str:
+    """What tells apart who is sent other bytes: as text, which knows its hash. A filter is in the
+    name."""
+    seen = (view.binary, view.messages, view.presence, view.annotations)
+    return f"{seen}{name}"

@@ -62,7 +62,7 @@ class Channels:
     def _attach(self, asked: Wanted, known: Attachment | None) -> None:
         """A channel that is attached goes on, unless it is to be rewound, or could not make sense
         of a delta and says where that was (RTL18c)."""
-        recovers = "delta" in asked.params and asked.serial is not None
+        recovers = known is not None and _recovers(known, asked)
         if known is not None and not recovers and (asked.continues or asked.rewind is None):
             known.asked = asked.asked
             self._grant(known, asked.modes, asked.params, resumed=asked.continues)
@@ -225,3 +225,10 @@ class Channels:
         self._occupancy.stop(attachment)
         self._wiring.broker.epoch.hub.remove(attachment.key, attachment)
         self._record(Detach, attachment)
+
+
+def _recovers(known: Attachment, asked: Wanted) -> bool:
+    """Whether a client lost the thread of its deltas. It passes over what comes until it is told
+    that it is attached, so that must come again; one that asks for something else does not."""
+    same = (asked.params, asked.asked) == (known.params, known.asked)
+    return known.is_delta and same and asked.serial is not None

@@ -2,12 +2,15 @@
 
 A delta is against what its receiver holds: the payload of the last message that it was given on the
 channel, whatever that was. Who holds the same is sent the same: equal bases are one key, so a batch
-is encoded once for all of them, and what is learnt of a base is kept for the next.
+is encoded once for all of them. Where frames differ all the same (another format, another filter,
+pages that everyone reads alone), the delta in them is still made once, while few others are made
+meanwhile.
 
 After anything that may not have arrived, and after a message without data, there is no base: the
-next message goes whole.
+next message goes whole. An empty payload is no base either: ably-python takes it for none.
 """
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from broker.messages.payload_encoding import binary_payload, text_payload
@@ -15,6 +18,7 @@ from broker.messages.vcdiff import Source
 from broker.messages.wire import ACTION_APPEND
 
 PARAMETER, FORMAT = "delta", "vcdiff"
+DELTAS_KEPT = 128  # with the payloads they are made of
 Item = dict[str, Any]
 
 
@@ -57,11 +61,17 @@ def as_deltas(items: list[Item], base: Base | None, *, binary: bool) -> Encoded:
     told = []
     for item in items:
         given = _payload(item)
-        if base is not None and given is not None and item["action"] != ACTION_APPEND:
-            item = _as_delta(item, base, given, binary=binary)
+        held = None if given is None else Base(item["id"], given[0])
+        if base and given and held and item["action"] != ACTION_APPEND:
+            item = _as_delta(item, base, held, given[1], binary=binary)
         told.append(item)
-        base = None if given is None else Base(item["id"], given[0])
+        base = held if held and held.payload else None
     return Encoded(told, base)
+
+
+@lru_cache(maxsize=DELTAS_KEPT)
+def _delta(base: Base, held: Base) -> bytes:
+    return base.delta(held.payload)
 
 
 def _payload(item: Item) -> tuple[bytes, list[str]] | None:
@@ -75,9 +85,8 @@ def _payload(item: Item) -> tuple[bytes, list[str]] | None:
     return data or b"", steps
 
 
-def _as_delta(item: Item, base: Base, given: tuple[bytes, list[str]], *, binary: bool) -> Item:
-    payload, steps = given
-    delta, encoding = base.delta(payload), "/".join([*steps, FORMAT])
+def _as_delta(item: Item, base: Base, held: Base, steps: list[str], *, binary: bool) -> Item:
+    delta, encoding = _delta(base, held), "/".join([*steps, FORMAT])
     data, written = (delta, encoding) if binary else text_payload(delta, encoding)
     extras = {**item.get("extras", {}), PARAMETER: {"from": base.id, "format": FORMAT}}
     return {**item, "data": data, "encoding": written, "extras": extras}

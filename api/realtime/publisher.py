@@ -145,17 +145,15 @@ class Publisher:
                 if isinstance(result, BrokerError):
                     slot.answer = result
                     self._count_refused(result, presence=isinstance(command, ChangePresence))
-                elif isinstance(command, Publish):
-                    count = len(command.messages)
-                    metrics.published(count, result)
-                    serials = result.serials[:count]
-                    slot.answer = [None if s is None else render(s, series) for s in serials]
-                elif isinstance(command, ChangeMessage | AnnotateMessage):
-                    count = _results(command)
-                    slot.answer = [render(one or 0, series) for one in result.serials[:count]]
-                else:
+                elif isinstance(command, ChangePresence):
                     slot.answer = ()
                     told = max((told, *(serial or 0 for serial in result.serials)))
+                else:
+                    count = _results(command)
+                    if isinstance(command, Publish):
+                        metrics.published(count, result)
+                    serials = result.serials[:count]
+                    slot.answer = [None if s is None else render(s, series) for s in serials]
             # SDKs take their own presence from its echo: it must be there before the ACK is.
             self._wiring.broker.epoch.hub.after(told, self._answer)
 
@@ -224,8 +222,10 @@ class Publisher:
         )
 
 
-def _results(command: ChangeMessage | AnnotateMessage) -> int:
+def _results(command: Publish | ChangeMessage | AnnotateMessage) -> int:
     """How many of a command's events are its own; those that open a channel come behind them."""
+    if isinstance(command, Publish):
+        return len(command.messages)
     return len(command.annotations) if isinstance(command, AnnotateMessage) else 1
 
 

@@ -56,8 +56,9 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         body = await request.data
         if given.enveloped:
             decoded = decode_body(body, request.content_type, settings)
-            if wire.is_change(decoded):
-                return await _changed(broker, principal, channel, decoded)
+            only = decoded[0] if isinstance(decoded, list) and len(decoded) == 1 else decoded
+            if wire.is_change(only):
+                return await _changed(broker, principal, channel, only)
             messages = wire.read_messages(decoded)
         else:
             messages = (unenveloped.message(body, given, settings),)

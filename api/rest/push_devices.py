@@ -9,6 +9,7 @@ from quart import Blueprint, Response, request
 
 from api.formats import decode_body
 from api.operation import operation
+from api.push.guard import Guard
 from api.replies import reply
 from api.rest.push_caller import caller
 from api.rest.push_described import described, identity_token
@@ -19,7 +20,7 @@ from broker import Broker
 from broker.push import identity
 
 
-def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
+def routes(broker: Broker, settings: ServerSettings, guard: Guard) -> Blueprint:
     blueprint = Blueprint("push_devices", __name__)
     push = broker.push
 
@@ -37,7 +38,7 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
     )
     async def register() -> Response:
         principal = caller(broker)
-        spec = read_device(await body())
+        spec = read_device(await body(), guard)
         identity.require_own(principal, push.device(principal.app_id, spec.id), spec.id)
         identity.require_client(principal, spec.client_id)
         device = await push.register(principal.app_id, spec)
@@ -55,7 +56,7 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
     async def put(device_id: str) -> Response:
         id_ = unquote(device_id)
         principal = caller(broker, id_)
-        spec = read_device(await body(), id_)
+        spec = read_device(await body(), guard, id_)
         identity.require_own(principal, push.device(principal.app_id, id_), id_)
         device = await push.register(principal.app_id, spec)
         return reply(described(broker, principal, device))
@@ -73,7 +74,7 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         principal = caller(broker, id_)
         fields = fields_of(await body())
         identity.require_own(principal, push.device(principal.app_id, id_), id_)
-        changes = _changes(fields)
+        changes = _changes(fields, guard)
         if set(changes) - {"recipient"}:
             identity.require_admin(principal)
         device = await push.patch(principal.app_id, id_, **changes)
@@ -120,12 +121,12 @@ async def _reset(broker: Broker, id_: str) -> Response:
     return reply({**described(broker, principal, device), "updateToken": token})
 
 
-def _changes(fields: Any) -> dict[str, Any]:
+def _changes(fields: Any, guard: Guard) -> dict[str, Any]:
     """What a PATCH changes. Null takes a client or metadata away; what is given is whole."""
     changes: dict[str, Any] = {}
     push = fields.get("push")
     if isinstance(push, dict) and push.get("recipient") is not None:
-        changes["recipient"] = read_recipient(push["recipient"])
+        changes["recipient"] = read_recipient(push["recipient"], guard)
     if "clientId" in fields:
         changes["client_id"] = fields["clientId"] or None
     if "metadata" in fields:

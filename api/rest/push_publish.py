@@ -10,6 +10,7 @@ from quart import Blueprint, Response, request
 
 from api.formats import decode_body
 from api.operation import operation
+from api.push.guard import Guard
 from api.replies import no_content, reply
 from api.rest.push_caller import caller
 from api.rest.push_reading import checked_id, fields_of, read_payload, read_recipient
@@ -23,7 +24,7 @@ from broker.push import identity
 NOTICES_MAX = 10_000
 
 
-def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
+def routes(broker: Broker, settings: ServerSettings, guard: Guard) -> Blueprint:
     blueprint = Blueprint("push_publish", __name__)
 
     async def body() -> Any:
@@ -41,16 +42,15 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         principal = caller(broker)
         identity.require_admin(principal)
         fields = fields_of(await body())
-        payload, selector = read_payload(fields), read_selector(fields.get("recipient"))
+        payload, selector = read_payload(fields), read_selector(fields.get("recipient"), guard)
         await broker.push.publish(principal.app_id, selector, payload)
         return no_content()
 
     async def batch() -> Response:
         principal = caller(broker)
         identity.require_admin(principal)
-        notices = read_batch(await body())
-        for selector, payload in notices:
-            await broker.push.publish(principal.app_id, selector, payload)
+        notices = read_batch(await body(), guard)
+        await broker.push.publish_each(principal.app_id, notices)
         return reply({"successCount": len(notices), "failureCount": 0}, 201)
 
     for path, id_ in (
@@ -73,7 +73,7 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
     return blueprint
 
 
-def read_selector(recipient: Any) -> Selector:
+def read_selector(recipient: Any, guard: Guard) -> Selector:
     """Raises BadRequest 40000."""
     if not isinstance(recipient, Mapping) or not recipient:
         raise BadRequest("recipient must name a device, a client, or an address")
@@ -81,10 +81,10 @@ def read_selector(recipient: Any) -> Selector:
         return Selector(device_id=checked_id(recipient["deviceId"], "recipient.deviceId"))
     if recipient.get("clientId"):
         return Selector(client_id=checked_id(recipient["clientId"], "recipient.clientId"))
-    return Selector(recipient=read_recipient(recipient))
+    return Selector(recipient=read_recipient(recipient, guard))
 
 
-def read_batch(body: Any) -> list[tuple[Selector, dict[str, Any]]]:
+def read_batch(body: Any, guard: Guard) -> list[tuple[Selector, dict[str, Any]]]:
     """Everything is read before anything is accepted. Raises BadRequest 40000."""
     items = body if isinstance(body, list) else [body]
     notices: list[tuple[Selector, dict[str, Any]]] = []
@@ -94,7 +94,7 @@ def read_batch(body: Any) -> list[tuple[Selector, dict[str, Any]]]:
         given = item.get("recipient")
         payload = read_payload(item["payload"])
         recipients = given if isinstance(given, list) else [given]
-        notices += [(read_selector(one), payload) for one in recipients]
+        notices += [(read_selector(one, guard), payload) for one in recipients]
     if not 1 <= len(notices) <= NOTICES_MAX:
         raise BadRequest(f"a batch has 1 to {NOTICES_MAX} notifications")
     return notices

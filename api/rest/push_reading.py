@@ -7,6 +7,9 @@ is BadRequest 40000, naming the field (reference push.md 3.3, 3.4).
 from collections.abc import Mapping
 from typing import Any
 
+from api.push.guard import Guard, RefusedUrl
+from api.push.outcome import NotSent
+from api.push.web_subscription import target_url
 from broker.auth.credentials import check_client_id
 from broker.errors import BadRequest
 from broker.messages.extras import check_encodable
@@ -24,6 +27,8 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
     "webhook": ("url",),
     "ablyChannel": ("channel", "ablyKey"),
 }
+# Which part of it is a URL that we are made to ask for.
+URLS = {"web": "targetUrl", "webhook": "url"}
 PAYLOAD_FIELDS = ("notification", "data", "apns", "fcm", "gcm", "web")
 ID_CHARS_MAX = 256
 PAYLOAD_BYTES_MAX = 65_536
@@ -42,7 +47,7 @@ def fields_of(body: Any) -> Mapping[str, Any]:
     return {**plain, "push": {**(push if isinstance(push, Mapping) else {}), **dotted}}
 
 
-def read_device(body: Any, id_: str | None = None) -> DeviceSpec:
+def read_device(body: Any, guard: Guard, id_: str | None = None) -> DeviceSpec:
     """`id_`: that of the path, which one in the body must repeat."""
     fields = fields_of(body)
     given = fields.get("id") or id_
@@ -54,15 +59,17 @@ def read_device(body: Any, id_: str | None = None) -> DeviceSpec:
         id=checked_id(given, "id"),
         platform=_one_of(fields, "platform", PLATFORMS),
         form_factor=_one_of(fields, "formFactor", FORM_FACTORS),
-        recipient=read_recipient(push.get("recipient") if isinstance(push, Mapping) else None),
+        recipient=read_recipient(
+            push.get("recipient") if isinstance(push, Mapping) else None, guard
+        ),
         secret=_text(fields, "deviceSecret"),
         client_id=check_client_id(client_id) if client_id else None,
         metadata=read_metadata(fields.get("metadata")),
     )
 
 
-def read_recipient(recipient: Any) -> dict[str, Any]:
-    """An address: its transport, and what that needs."""
+def read_recipient(recipient: Any, guard: Guard) -> dict[str, Any]:
+    """An address: its transport, and what that needs; a URL only if `guard` would ask for it."""
     if not isinstance(recipient, Mapping):
         raise BadRequest("push.recipient must say where the device is reached")
     needed = ADDRESSES.get(str(recipient.get("transportType")))
@@ -73,15 +80,28 @@ def read_recipient(recipient: Any) -> dict[str, Any]:
         raise BadRequest(f"push.recipient needs {' and '.join(missing)}")
     check_encodable(recipient)
     _check_size(recipient, "push.recipient")
+    _check_target(recipient, guard)
     return dict(recipient)
 
 
+def _check_target(recipient: Mapping[str, Any], guard: Guard) -> None:
+    field = URLS.get(recipient["transportType"])
+    if field is None:
+        return
+    url = recipient[field]
+    try:
+        guard.url(target_url(url) if field == "targetUrl" else str(url))
+    except (RefusedUrl, NotSent) as refused:
+        raise BadRequest(f"push.recipient.{field}: {refused}") from None
+
+
 def read_payload(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What is to be shown or handed over; beside the recipient, or in `push`."""
+    """What is to be shown or handed over; beside the recipient, or in `push`, which may be empty:
+    then a device is woken, and shows nothing."""
     inner = fields.get("push")
     source = inner if isinstance(inner, Mapping) else fields
     payload = {name: source[name] for name in PAYLOAD_FIELDS if source.get(name) is not None}
-    if not payload:
+    if not payload and source is fields:
         raise BadRequest(f"a notification has one of {', '.join(PAYLOAD_FIELDS)}")
     for name in ("notification", "apns", "fcm", "gcm", "web"):
         if not isinstance(payload.get(name, {}), Mapping):

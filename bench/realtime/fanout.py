@@ -45,21 +45,21 @@ _COLUMNS = (
 class FanOut:
     """A contender. Its subscribers stay connected from turn to turn."""
 
-    def __init__(self, wire: Wire, subscribers: int) -> None:
-        self.name = wire.name
-        self._pid = wire.pid
+    def __init__(self, name: str, pid: int, receivers: Receivers) -> None:
+        self.name = name
+        self._pid = pid
         self._mine = Sample()  # this process' time
-        sockets = wire.subscribers("fanout", subscribers)
-        self._receivers = Receivers(wire.publisher("fanout"), sockets)
+        self._receivers = receivers
 
     @property
     def client_cpu_us(self) -> float:
         return self._mine.cpu_us
 
     async def turn(self, publishers: int, seconds: float) -> Sample:
-        """`publishers`: the window. The messages of a sample are deliveries."""
+        """`publishers`: the window. The messages of a sample are deliveries, its bytes those that
+        subscribers received."""
         receivers = self._receivers
-        before, began = receivers.deliveries, perf_counter()
+        received, before, began = receivers.received_bytes, receivers.deliveries, perf_counter()
         cpu, mine = cpu_seconds(self._pid), process_time()
         self._run(publishers, began + seconds)
         elapsed, deliveries = perf_counter() - began, receivers.deliveries - before
@@ -67,7 +67,8 @@ class FanOut:
         cpu = cpu_seconds(self._pid) - cpu
         receivers.check()
         await trio.lowlevel.checkpoint()
-        return Sample(deliveries, elapsed, cpu, latencies=receivers.take_latencies())
+        received = receivers.received_bytes - received
+        return Sample(deliveries, elapsed, cpu, received, latencies=receivers.take_latencies())
 
     async def finish(self) -> None:
         await self._receivers.finish()
@@ -87,7 +88,7 @@ async def run(work: Path, scale: Scale) -> list[Table]:
         peer_wires(work / "peers") as peers,
     ):
         wires: list[Wire] = [plain, tls, *peers]
-        contenders = [FanOut(wire, size.subscribers) for wire in wires]
+        contenders = [_contender(wire, size.subscribers) for wire in wires]
         tables = [
             await _table("One message at a time", 1, contenders, scale),
             await _table(f"In a window of {size.window} messages", size.window, contenders, scale),
@@ -96,6 +97,11 @@ async def run(work: Path, scale: Scale) -> list[Table]:
             await contender.finish()
     tables[-1].notes.extend(notes())
     return tables
+
+
+def _contender(wire: Wire, subscribers: int) -> FanOut:
+    sockets = wire.subscribers("fanout", subscribers)
+    return FanOut(wire.name, wire.pid, Receivers(wire.publisher("fanout"), sockets))
 
 
 async def _table(title: str, window: int, contenders: Sequence[FanOut], scale: Scale) -> Table:

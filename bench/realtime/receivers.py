@@ -9,11 +9,11 @@ subscriber's count is checked, and of some of them all that they received.
 import select
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from bench.acknowledged import MESSAGE_BYTES, Wrong
-from bench.realtime.wires import MARK, TIMEOUT_S, InOrder, Publisher
+from bench.realtime.wires import MARK, TIMEOUT_S, InOrder, Order, Publisher
 
 _READ_BYTES = 1 << 18
 _SAMPLED = 16  # subscribers
@@ -24,15 +24,17 @@ _PATIENCE_S = 1.0
 class _Subscriber:
     """`kept`: what it received since the last check, if that is checked whole."""
 
-    __slots__ = ("_tail", "in_order", "is_timed", "kept", "receive_into", "received", "socket")
+    __slots__ = ("_tail", "is_timed", "kept", "order", "receive_into", "received", "socket")
 
-    def __init__(self, connected: socket.socket, *, is_timed: bool, is_kept: bool) -> None:
+    def __init__(
+        self, connected: socket.socket, order: Order, *, is_timed: bool, is_kept: bool
+    ) -> None:
         self.socket = connected
         self.receive_into = connected.recv_into
         self.received = 0
         self.is_timed = is_timed
         self.kept: list[bytes] | None = [] if is_kept else None
-        self.in_order = InOrder()
+        self.order = order
         self._tail = b""
 
     def count(self, buffer: bytearray, size: int) -> int:
@@ -51,9 +53,9 @@ class _Subscriber:
         if self.received != count:
             raise Wrong(f"a subscriber received {self.received} messages instead of {count}")
         if self.kept is not None:
-            self.in_order.feed(b"".join(self.kept))
+            self.order.feed(b"".join(self.kept))
             self.kept.clear()
-            self.in_order.check(count)
+            self.order.check(count)
 
 
 class Receivers:
@@ -64,20 +66,34 @@ class Receivers:
         publisher: Publisher,
         subscribers: Sequence[socket.socket],
         stalling: Sequence[socket.socket] = (),
+        order: Callable[[], Order] = InOrder,
     ) -> None:
-        """`stalling`: those of the subscribers that will stop to read: checked whole, not timed."""
+        """`stalling`: those of the subscribers that will stop to read: checked whole, not timed.
+        `order`: what all that one received is checked with."""
         self.deliveries = 0
+        self.received_bytes = 0
         self.latencies: list[float] = []
         self._publisher = publisher
         self._acknowledged = 0
         self._acknowledgements: list[bytes] = []
         self._sent: list[float] = []  # when, by number
         self._stalling = [one.fileno() for one in stalling]
-        self._subscribers = _subscribers(subscribers, self._stalling)
+        self._subscribers: dict[int, _Subscriber] = {}
         self._buffer = bytearray(_READ_BYTES)
         self._epoll = select.epoll()
         self._epoll.register(publisher.socket.fileno(), select.EPOLLIN)
-        for descriptor in self._subscribers:
+        self.add(subscribers, [order() for _ in subscribers])
+
+    def add(
+        self, sockets: Sequence[socket.socket], orders: Sequence[Order], had: Sequence[int] = ()
+    ) -> None:
+        """More subscribers. `had`: of what was published, how many messages each is not to get."""
+        added = _subscribers(sockets, self._stalling, orders)
+        for one, count in zip(added.values(), had, strict=False):
+            one.received = count
+            self.deliveries += count
+        self._subscribers |= added
+        for descriptor in added:
             self._epoll.register(descriptor, select.EPOLLIN)
 
     @property
@@ -90,10 +106,11 @@ class Receivers:
         if (missing := completed + window - len(self._sent)) > 0:
             self.publish(missing)
 
-    def publish(self, count: int, size: int = MESSAGE_BYTES) -> None:
+    def publish(self, count: int, size: int = MESSAGE_BYTES, due: float | None = None) -> None:
+        """`due`: when they were to be sent, if not now: what they waited since is their latency."""
         first = len(self._sent)
         frames = [self._publisher.frame(first + number, size) for number in range(count)]
-        self._sent += [perf_counter()] * count
+        self._sent += [perf_counter() if due is None else due] * count
         self._publisher.socket.sendall(b"".join(frames))
 
     def receive(self, timeout_s: float) -> None:
@@ -115,6 +132,7 @@ class Receivers:
             first = one.received
             one.received = first + count
             self.deliveries += count
+            self.received_bytes += size
             if one.is_timed:
                 now = perf_counter()
                 latencies += [now - moment for moment in sent[first : first + count]]
@@ -158,13 +176,17 @@ class Receivers:
     async def finish(self) -> None:
         """Check what was acknowledged too, and close every socket."""
         self.check()
-        while self._publisher.acknowledges and self._acknowledged < len(self._sent):
-            self._drain()
-        await self._publisher.check(b"".join(self._acknowledgements), range(len(self._sent)))
+        await self._publisher.check(self.acknowledgements(), range(len(self._sent)))
         self._epoll.close()
         self._publisher.socket.close()
         for one in self._subscribers.values():
             one.socket.close()
+
+    def acknowledgements(self) -> bytes:
+        """All that was received as such; waits until there is one for every message."""
+        while self._publisher.acknowledges and self._acknowledged < len(self._sent):
+            self._drain()
+        return b"".join(self._acknowledgements)
 
     def _drain(self) -> None:
         chunk = self._publisher.socket.recv(_READ_BYTES)
@@ -175,14 +197,14 @@ class Receivers:
 
 
 def _subscribers(
-    sockets: Sequence[socket.socket], stalling: Sequence[int]
+    sockets: Sequence[socket.socket], stalling: Sequence[int], orders: Sequence[Order]
 ) -> dict[int, _Subscriber]:
     """By descriptor."""
     step = max(1, len(sockets) // _SAMPLED)
     made: dict[int, _Subscriber] = {}
-    for number, one in enumerate(sockets):
+    for number, (one, order) in enumerate(zip(sockets, orders, strict=True)):
         one.setblocking(False)
         stalls = one.fileno() in stalling
         is_kept = stalls or number % step == 0
-        made[one.fileno()] = _Subscriber(one, is_timed=not stalls, is_kept=is_kept)
+        made[one.fileno()] = _Subscriber(one, order, is_timed=not stalls, is_kept=is_kept)
     return made

@@ -55,6 +55,12 @@ class Server:
                 return
         raise ServerFailed(self._log.read_text())
 
+    def set_namespace(self, name: str, *rules: str) -> None:
+        """As an operator does, while it runs."""
+        command = [sys.executable, "-m", "api.cli", "namespaces", "set", name, *rules]
+        data = ["--app", KEY.partition(".")[0], "--data", str(self._directory / "data")]
+        subprocess.run([*command, *data], cwd=_ROOT, check=True, capture_output=True)
+
     def kill(self) -> None:
         """SIGKILL: nothing is finished, nothing is said."""
         assert self._process is not None

@@ -33,11 +33,15 @@ class _Refused(Exception):
 
 
 class Session:
-    """`is_resumed`: the last ATTACHED said so. An empty channel: only connect."""
+    """`is_resumed`: the last ATTACHED said so. An empty channel: only connect. `params`: those to
+    attach with."""
 
-    def __init__(self, channel: str, spoken: Format = JSON) -> None:
+    def __init__(
+        self, channel: str, spoken: Format = JSON, params: dict[str, str] | None = None
+    ) -> None:
         self.channel = channel
         self.format = spoken
+        self.params = params
         self.socket: socket.socket | None = None
         self.connection_id = ""
         self.kept_id = False
@@ -88,10 +92,15 @@ class Session:
         self._key = message.connectionDetails.connectionKey
 
     def _attach(self) -> bytes:
-        asked: dict[str, object] = {"action": ATTACH, "channel": self.channel}
-        if self._serial:
-            asked["channelSerial"] = self._serial
-        return self.format.encode(asked)
+        return self.format.encode(attach(self.channel, self._serial, self.params))
+
+
+def attach(channel: str, serial: str, params: dict[str, str] | None) -> dict[str, object]:
+    """An ATTACH. `serial`: of the last message that was seen there, if any was."""
+    asked: dict[str, object] = {"action": ATTACH, "channel": channel}
+    if serial:
+        asked["channelSerial"] = serial
+    return {**asked, "params": params} if params else asked
 
 
 @dataclass

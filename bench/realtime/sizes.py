@@ -9,7 +9,10 @@ from bench.scale import Scale
 class RealtimeScale:
     """in_flight: messages that a publisher has not seen acknowledged. window: messages that not
     all subscribers have received yet, when they are published faster than one by one.
-    stalled: (subscribers, of which stall, messages per second, bytes of one)."""
+    stalled: (subscribers, of which stall, messages per second, bytes of one). documents: bytes of
+    one; audiences: their subscribers. apart: (subscribers that are behind, by how many documents at
+    most, subscribers with a filter each, rounds). appends: (subscribers, appends per second).
+    filters: distinct ones."""
 
     in_flight: tuple[int, ...]
     beside_in_flight: tuple[int, ...]
@@ -21,6 +24,11 @@ class RealtimeScale:
     idle_s: float
     stalled: tuple[int, int, int, int]
     stall_s: float
+    documents: tuple[int, ...]
+    audiences: tuple[int, ...]
+    apart: tuple[int, int, int, int]
+    appends: tuple[int, int]
+    filters: tuple[int, ...]
 
 
 _SCALES = {
@@ -35,6 +43,11 @@ _SCALES = {
         idle_s=20.0,
         stalled=(100, 10, 300, 4_096),
         stall_s=5.0,
+        documents=(4_096, 32_768),
+        audiences=(1, 10, 100, 1_000),
+        apart=(1_000, 50, 100, 7),
+        appends=(100, 1_000),
+        filters=(1, 10, 100),
     ),
     "quick": RealtimeScale(
         in_flight=(1, 16, 100, 1_000),
@@ -47,6 +60,11 @@ _SCALES = {
         idle_s=5.0,
         stalled=(100, 10, 300, 4_096),
         stall_s=3.0,
+        documents=(4_096, 32_768),
+        audiences=(1, 10, 100, 1_000),
+        apart=(1_000, 50, 100, 3),
+        appends=(100, 1_000),
+        filters=(1, 10, 100),
     ),
     "tiny": RealtimeScale(
         in_flight=(1, 8),
@@ -59,6 +77,11 @@ _SCALES = {
         idle_s=0.05,
         stalled=(4, 1, 200, 256),
         stall_s=0.1,
+        documents=(800,),
+        audiences=(1, 3),
+        apart=(4, 3, 3, 2),
+        appends=(3, 200),
+        filters=(1, 2),
     ),
 }
 

@@ -58,18 +58,33 @@ class TidelogPublisher:
 
     acknowledges = True
 
-    def __init__(self, wire: TidelogWire, channel: str) -> None:
+    def __init__(
+        self, wire: TidelogWire, channel: str, more: dict[str, object] | None = None
+    ) -> None:
+        """`more`: other fields of every message."""
         (self.socket,) = wire.open([Session("", wire.format)])
         self.socket.settimeout(TIMEOUT_S)
         self._wire = wire
         self._channel = channel
+        self._more = more or {}
         self._rest = b""
         self._serial = 0
         self._format = wire.format
 
     def frame(self, number: int, size: int = MESSAGE_BYTES) -> bytes:
+        return self.framed(self.message(number, size))
+
+    def message(self, number: int, size: int) -> dict[str, object]:
+        """That of a number, as it is sent."""
+        return {"name": "e", "data": body(number, size).decode(), **self._more}
+
+    def number(self, data: str) -> int:
+        """That of a message, by its payload."""
+        return number_of(data)
+
+    def framed(self, message: dict[str, object]) -> bytes:
+        """The frame of the next protocol message."""
         serial, self._serial = self._serial, self._serial + 1
-        message = {"name": "e", "data": body(number, size).decode()}
         return self._format.masked(
             self._format.encode(
                 {
@@ -88,15 +103,19 @@ class TidelogPublisher:
 
     async def check(self, received: bytes, numbers: range) -> None:
         """Every message was acknowledged once, in order, and is in the log under that serial."""
-        given = self._serials(received)
+        given = self.serials(received)
         if len(given) != len(numbers):
             raise Wrong(f"{len(given)} of {len(numbers)} messages were acknowledged")
         acknowledged = Acknowledged()
         acknowledged.publisher(list(map(Stored, numbers, map(_serial, given))))
         if not self._wire.tls:
-            acknowledged.check([found async for found in self._history()])
+            found = [
+                Stored(self.number(data), _serial(serial)) async for serial, data in self.history()
+            ]
+            acknowledged.check(found)
 
-    def _serials(self, received: bytes) -> list[str]:
+    def serials(self, received: bytes) -> list[str]:
+        """Those that were acknowledged, in order. Raises Wrong."""
         given: list[str] = []
         for message in self._format.messages(received):
             if message.action == HEARTBEAT:
@@ -108,14 +127,15 @@ class TidelogPublisher:
                 raise Wrong(f"count and serials differ: {message}")
         return given
 
-    async def _history(self) -> AsyncIterator[Stored]:
+    async def history(self) -> AsyncIterator[tuple[str, str]]:
+        """(serial, data) of every message of the channel, oldest first."""
         path = f"/channels/{self._channel}/messages"
         query: str | None = "?direction=forwards&limit=1000"
         async with Client(self._wire.port, KEY) as client:
             while query:
                 page, query = await client.get(path + query)
                 for message in _read_page(page):
-                    yield Stored(number_of(message.data), _serial(message.serial))
+                    yield message.serial, message.data
 
 
 def _serial(text: str) -> int:

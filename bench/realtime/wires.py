@@ -19,7 +19,7 @@ from bench.acknowledged import MESSAGE_BYTES, Wrong, number_of, payload
 MARK = b"(~)"
 TIMEOUT_S = 20.0
 LOOPBACK = "127.0.0.1"
-_NUMBERS = re.compile(rb"(\d{12})The tide[^~]*\(~\)")
+NUMBERS = re.compile(rb"(\d{12})The tide[^~]*\(~\)")
 
 
 class Publisher(Protocol):
@@ -85,18 +85,29 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Order(Protocol):
+    """Holds what one subscriber received against what was sent."""
+
+    def feed(self, chunk: bytes) -> None:
+        """Raises Wrong when a message is missing, doubled or out of order."""
+        ...
+
+    def check(self, count: int) -> None:
+        """That the first `count` messages came. Raises Wrong."""
+        ...
+
+
 class InOrder:
-    """What one subscriber received, to be held against what was sent."""
+    """An Order of numbers: each message is the one that follows the last."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._next = 0
 
     def feed(self, chunk: bytes) -> None:
-        """Raises Wrong when a message is missing, doubled or out of order."""
         held = self._rest + chunk
         end = 0
-        for found in _NUMBERS.finditer(held):
+        for found in NUMBERS.finditer(held):
             end = found.end()
             if (number := number_of(found[1])) != self._next:
                 raise Wrong(f"a subscriber received message {number} instead of {self._next}")

@@ -26,7 +26,7 @@ are given; and all that a message has is in it once for each node at most. So ti
 message. Whoever attaches chooses how many expressions there are: to bound those is for others.
 
 Refuses to do: look into payloads, find the channel or the attachments that a filter is of, or say
-what else may be done through it (the protocol: neither publish, presence nor history).
+what else may be done through it (the protocol: neither publish nor presence).
 """
 
 import base64

@@ -12,7 +12,7 @@ from broker.interactions import summaries
 from broker.interactions.changing import NOT_MUTABLE
 from broker.interactions.keys import ANNOTATION, ANNOTATION_ID, TABLE, of_message, of_record
 from broker.interactions.state import can_change
-from broker.interactions.summaries import check_room, summary_of
+from broker.interactions.summaries import check_room
 from broker.messages.acceptance import accepted
 from storage import Decision, Record, Rows, Stream, Table
 from storage.projection import Decide
@@ -45,9 +45,7 @@ def decide(rows: Rows, command: AnnotateMessage, ms: int) -> Decision:
         raise BadRequest("messages of this channel cannot be annotated", NOT_MUTABLE)
     if not can_change(rows, command.app, command.channel, command.of):
         raise NotFound("there is no message of this serial that could be annotated")
-    summary = summary_of(rows, command.app, command.channel, command.of)
-    for annotation in command.annotations:
-        check_room(summary, annotation)
+    check_room(rows, command.app, command.channel, command.of, command.annotations)
     stream = Stream(command.app, command.channel, Kind.ANNOTATIONS)
     first, *others = command.annotations
     events: list[tuple[Stream, object]] = [

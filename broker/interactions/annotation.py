@@ -13,7 +13,7 @@ from broker.auth.credentials import Principal
 from broker.errors import BadRequest, Unauthorized
 from broker.events import Annotation
 from broker.interactions.summaries import IDENTIFIED, NAMED, method_of
-from broker.messages.extras import check_encodable
+from broker.messages.extras import INVALID_EXTRAS, check_encodable
 from broker.messages.message import INVALID_DATA, json_text
 from broker.messages.payload_encoding import stored_payload
 from broker.messages.publish import check_unicode
@@ -21,7 +21,6 @@ from broker.messages.publish import check_unicode
 UNREADABLE = 40001
 INVALID_VALUE = 40003
 INVALID_ID = 40031
-INVALID_EXTRAS = 40032
 UNIDENTIFIED = 40161
 TOO_LARGE = 40009
 ANNOTATIONS_MAX = 100  # of one request
@@ -95,8 +94,10 @@ def _annotation(
 ) -> Annotation:
     if given.action not in (CREATE, DELETE):
         raise BadRequest("an annotation's action is 0 to make it, 1 to take it back")
-    _check_texts(id=id_, type=given.type, name=given.name, encoding=given.encoding)
     client_id = principal.identify(given.client_id)
+    _check_texts(
+        id=id_, type=given.type, name=given.name, encoding=given.encoding, clientId=client_id
+    )
     _check_method(given, client_id)
     if given.extras is not None:
         check_encodable(given.extras)

@@ -48,14 +48,14 @@ class Annotator:
 
     async def annotate(
         self, principal: Principal, channel: str, serial: str, items: Any
-    ) -> tuple[str, ...]:
-        """The serials of the annotations. Raises as `prepare`, and as the log decides
-        (broker.interactions.annotating)."""
+    ) -> tuple[str | None, ...]:
+        """The serials of the annotations; None for one that only an unequal repeat had. Raises as
+        `prepare`, and as the log decides (broker.interactions.annotating)."""
         command = self.prepare(principal, channel, items, serial)
         with mapped():
             outcome = await self._log.submit(command, app=command.app, cost=cost_of(command))
         found = outcome.serials[: len(command.annotations)]
-        return tuple(render(one or 0, self._series) for one in found)
+        return tuple(None if one is None else render(one, self._series) for one in found)
 
     def prepare(
         self,

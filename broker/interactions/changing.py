@@ -66,7 +66,9 @@ def _event(command: ChangeMessage, state: State | None) -> MessageUpdated | Mess
         of_change = (command.operation, command.sent)
         return MessageUpdated(command.of, command.id, whole, command.action, *of_change)
     whole = _within(grown(message, command.change), command.bytes_max)
-    fragment = msgspec.structs.replace(whole, data=command.change.data, encoding=whole.encoding)
+    data = command.change.data
+    encoding = None if data is None else whole.encoding
+    fragment = msgspec.structs.replace(whole, data=data, encoding=encoding)
     return MessageAppended(
         command.of,
         command.id,

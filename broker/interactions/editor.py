@@ -55,7 +55,8 @@ class Editor:
         self, principal: Principal, channel: str, wanted: Change, origin: Origin | None = None
     ) -> ChangeMessage:
         """The command that makes a change. Raises NotFound: no such message. Unauthorized: 40160,
-        40166 a message of others. BadRequest: 40003 no serial, 40012 clientId, 40032 extras."""
+        40166 a message of others. BadRequest: 93002 where messages cannot change, 40003 no serial,
+        40012 clientId, 40016 name, 40032 extras."""
         if not self._epoch.rules.get(principal.app_id, channel).mutable_messages:
             raise BadRequest("messages of this channel cannot be changed", NOT_MUTABLE)
         serial = self._parsed(wanted.serial)

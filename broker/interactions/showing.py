@@ -23,6 +23,11 @@ class MessageShown(msgspec.Struct, frozen=True, gc=False):
     state: State
     summary: Summary | None = None
 
+    @property
+    def publisher(self) -> str | None:
+        """The connection whose doing it is: of a message that was annotated only."""
+        return self.state.message.connection_id if self.state.action == CREATE else None
+
 
 def as_they_stand(view: View, records: Sequence[Record]) -> list[Record]:
     """A page of a channel without what is told by a state that was read with it."""

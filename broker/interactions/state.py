@@ -13,6 +13,8 @@ from broker.messages.message import INVALID_DATA, Message
 from storage import Rows
 
 CREATE, UPDATE, DELETE, APPEND = 0, 1, 2, 5
+# Encodings whose results, put together, are the encoding of nothing.
+_WHOLE = ("json", "cipher+")
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -53,10 +55,12 @@ def mixed(message: Message, change: Message) -> Message:
 
 def grown(message: Message, fragment: Message) -> Message:
     """A message with a fragment behind its data. Raises BadRequest 40013 where the two do not go
-    together."""
+    together: text with binary, and what was encoded as a whole."""
     if fragment.data is None or message.data is None:
         return mixed(message, fragment)
     if type(message.data) is not type(fragment.data) or message.encoding != fragment.encoding:
         raise BadRequest("what is appended must be of the kind that the data is", INVALID_DATA)
+    if any(step.startswith(_WHOLE) for step in (message.encoding or "").split("/")):
+        raise BadRequest("JSON and ciphertexts cannot be appended to", INVALID_DATA)
     whole = message.data + fragment.data
     return mixed(message, msgspec.structs.replace(fragment, data=whole))

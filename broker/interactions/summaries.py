@@ -8,10 +8,11 @@
 
 A summary shows a bounded number of clients and counts them all: beside it lies a row for each
 client that counts, so that one more annotation costs the same however many there are. `clipped`
-says that more count than are shown.
+says that more count than are shown. Names and ids are their clients' choice, so a summary is
+bounded in bytes too: one that is full shows no further client, and takes no further name or type.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ Summary = dict[str, Any]
 CLIENTS_SHOWN_MAX = 100
 NAMES_MAX = 100  # of one type
 TYPES_MAX = 50  # of one message
+BYTES_MAX = 65_536  # of a message's summary as it is stored; what crosses it stays
 _DIGEST_BYTES = 16
 _DELETE = 1
 
@@ -34,15 +36,17 @@ _decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 
 class Ledger(NamedTuple):
-    """Who counts, of one message and one type of annotation."""
+    """Who counts, of one message and one type of annotation. `shows`: how many clients a summary
+    shows."""
 
     table: Table
     prefix: bytes
     type: str
+    shows: int = CLIENTS_SHOWN_MAX
 
     def key(self, *parts: str) -> bytes:
-        text = "\0".join((self.type, *parts)).encode()
-        return self.prefix + blake2b(text, digest_size=_DIGEST_BYTES).digest()
+        packed = _encode((self.type, *parts))
+        return self.prefix + blake2b(packed, digest_size=_DIGEST_BYTES).digest()
 
     def get(self, *parts: str) -> bytes | None:
         return self.table.get(self.key(*parts))
@@ -116,7 +120,7 @@ def _one_more_or_less(
     if is_in:
         return counted
     ledger.put(b"", name, client)
-    if len(shown) < CLIENTS_SHOWN_MAX:
+    if len(shown) < ledger.shows:
         shown.append(client)
     return _clients(total + 1, shown)
 
@@ -143,7 +147,7 @@ def _counted(ledger: Ledger, counted: Summary, annotation: Annotation) -> Summar
         shown.pop(client, None)
         return _counts(total - before, shown, unidentified, clients - bool(before))
     ledger.put((before + count).to_bytes(8, "big"), name, client)
-    if client in shown or len(shown) < CLIENTS_SHOWN_MAX:
+    if client in shown or len(shown) < ledger.shows:
         shown[client] = before + count
     return _counts(total + count, shown, unidentified, clients + (not before))
 
@@ -185,7 +189,8 @@ def fold(table: Table, app: str, channel: str, of: int, annotation: Annotation) 
     key = of_message(SUMMARY, app, channel, of)
     row = table.get(key)
     summary = _decode(row) if row else {}
-    ledger = Ledger(table, of_message(MEMBER, app, channel, of), annotation.type)
+    shows = CLIENTS_SHOWN_MAX if len(row or b"") < BYTES_MAX else 0
+    ledger = Ledger(table, of_message(MEMBER, app, channel, of), annotation.type, shows)
     found = METHODS[method](ledger, summary.get(annotation.type, {}), annotation)
     table.put(key, _encode(_with(summary, annotation.type, found)))
 
@@ -196,13 +201,28 @@ def summary_of(rows: Rows, app: str, channel: str, of: int) -> Summary | None:
     return _decode(row) if row else None
 
 
-def check_room(summary: Summary | None, annotation: Annotation) -> None:
+def check_room(
+    rows: Rows, app: str, channel: str, of: int, annotations: Sequence[Annotation]
+) -> None:
     """Raises BadRequest 40000 where a summary would say more than it can."""
-    method = method_of(annotation.type)
-    if method is None or annotation.action == _DELETE or summary is None:
+    row = rows.get(TABLE, of_message(SUMMARY, app, channel, of)) or b""
+    names = {type_: _names(type_, found) for type_, found in _decode(row).items()} if row else {}
+    for annotation in annotations:
+        if annotation.action != _DELETE and method_of(annotation.type) is not None:
+            _check_room(names, annotation, is_full=len(row) >= BYTES_MAX)
+
+
+def _names(type_: str, summary: Summary) -> set[str]:
+    return set(summary) if method_of(type_) in NAMED else set()
+
+
+def _check_room(names: dict[str, set[str]], annotation: Annotation, *, is_full: bool) -> None:
+    """`names`: by type; the annotation's come to them."""
+    if annotation.type not in names and (is_full or len(names) >= TYPES_MAX):
+        raise BadRequest("a message takes annotations of no more types than these")
+    of_type = names.setdefault(annotation.type, set())
+    if method_of(annotation.type) not in NAMED or annotation.name in of_type:
         return
-    of_type = summary.get(annotation.type)
-    if of_type is None and len(summary) >= TYPES_MAX:
-        raise BadRequest(f"a message has annotations of {TYPES_MAX} types already")
-    if method in NAMED and of_type and annotation.name not in of_type and len(of_type) >= NAMES_MAX:
-        raise BadRequest(f"annotations of this type have {NAMES_MAX} names already")
+    if is_full or len(of_type) >= NAMES_MAX:
+        raise BadRequest("a message takes annotations of this type by no more names than these")
+    of_type.add(annotation.name or "")

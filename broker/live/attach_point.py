@@ -29,7 +29,8 @@ REWIND_SCANNED_MAX = 500  # messages that a filtered rewind looks at, in the loo
 _REWIND = re.compile(r"(\d{1,9})([sm]?)", re.ASCII)
 _DURABLE = (Kind.MESSAGES, Kind.CONNECTIONS, Kind.LIFECYCLE)
 # What is told of messages besides: who resumes has missed it, who rewinds sees it in them.
-MESSAGE_KINDS = (*_DURABLE, Kind.EPHEMERAL, Kind.VERSIONS, Kind.ANNOTATIONS)
+_MISSED = (*_DURABLE, Kind.VERSIONS, Kind.ANNOTATIONS)
+MESSAGE_KINDS = (*_MISSED, Kind.EPHEMERAL)
 
 
 class Rewind(NamedTuple):
@@ -110,7 +111,7 @@ def _resumed(view: View, key: ChannelKey, here: AttachPoint, after: int) -> Atta
     streams = [Stream(*key, kind) for kind in here.floors]
     if after > here.now:
         return here._replace(missed="the channelSerial lies in the future of this log")
-    if any(view.trimmed(stream) > after for stream in streams if stream.kind in _DURABLE):
+    if any(view.trimmed(stream) > after for stream in streams if stream.kind in _MISSED):
         return here._replace(missed="messages behind the channelSerial are no longer kept")
     floors = {k: after if k in MESSAGE_KINDS else floor for k, floor in here.floors.items()}
     newest = max((view.last(s) for s in streams if s.kind in MESSAGE_KINDS), default=0)

@@ -4,8 +4,8 @@ Every item carries its own id, timestamp and serial, so what several publishers 
 can share a run (design.md 4). Protocols wrap the runs; the maps in them are ready to encode.
 """
 
-from collections.abc import Iterator
-from enum import Enum
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from broker.channels import meta
@@ -22,11 +22,11 @@ from broker.interactions.showing import MessageShown
 from broker.interactions.state import APPEND, State
 from broker.interactions.summaries import Summary
 from broker.interactions.versions import updated
-from broker.live.given import AS_IT_SAYS, Plan
+from broker.live.given import AS_IT_SAYS, Plan, version_in
 from broker.live.hub import Batch
 from broker.messages.history import version_of
 from broker.messages.message import Message
-from broker.messages.serials import render
+from broker.messages.serials import before, render
 from broker.messages.wire import (
     ACTION_META,
     annotation_to_wire,
@@ -54,7 +54,7 @@ class View(NamedTuple):
     filter: MessageFilter | None = None
 
 
-class Sort(Enum):
+class Sort(StrEnum):
     """What a run is of; named as protocols name it."""
 
     MESSAGES = "messages"
@@ -63,8 +63,8 @@ class Sort(Enum):
 
 
 class Run(NamedTuple):
-    """Neighbours of one sort. `serial`: of the last one, as the client will come back with it.
-    `size`: of their payloads as they are stored, for the statistics."""
+    """Neighbours of one sort. `serial`: as the client will come back with it, of the last record
+    that they tell all of. `size`: of their payloads as they are stored, for the statistics."""
 
     sort: Sort
     serial: str
@@ -73,19 +73,21 @@ class Run(NamedTuple):
 
 
 Item = tuple[Sort, dict[str, Any]]
+_MESSAGES = Sort.MESSAGES  # looked up once: it is slow, and of every message
 
 
 def runs(batch: Batch, series: str, view: View, plan: Plan = AS_IT_SAYS) -> Iterator[Run]:
     """`plan`: how changes of messages are told; `batch.states` and `batch.sums` have what is told
     of messages besides the records."""
     items: list[dict[str, Any]] = []
-    current, size, payload, previous = Sort.MESSAGES, 0, 0, 0
+    current, size, payload, previous = _MESSAGES, 0, 0, 0
     teller = _Teller(batch, series, view, plan)
     for record in batch.records:
         for sort, item in teller.items(record):
             full = size > RUN_BYTES and record.serial >> 10 != previous >> 10
             if items and (sort is not current or full):
-                yield Run(current, render(previous, series), items, payload)
+                told = before(previous) if previous == record.serial else previous
+                yield Run(current, render(told, series), items, payload)
                 items, size, payload = [], 0, 0
             items.append(item)
             current, previous = sort, record.serial
@@ -111,30 +113,26 @@ class _Teller:
         self._series = series
         self._view = view
         self._plan = plan
+        self._had = dict(plan.had)
         self._told: set[int] = set()
 
-    def items(self, record: Record) -> Iterator[Item]:
+    def items(self, record: Record) -> Iterable[Item]:
         event = record.event
+        if isinstance(event, MessagePublished):  # almost every record, so before anything else
+            return _told(self._published(event.message, record))
         if isinstance(event, MessageAnnotated):
-            yield from self._annotated(event, record)
-        elif record.stream.kind == Kind.PRESENCE:
-            if self._view.presence:
-                yield Sort.PRESENCE, self._presence(record)
-        elif self._view.messages:
-            item = self._message(event, record)
-            if item is not None:
-                yield Sort.MESSAGES, item
-
-    def _message(self, event: Any, record: Record) -> dict[str, Any] | None:
-        if isinstance(event, MessagePublished):
-            return self._published(event.message, record)
+            return self._annotated(event, record)
+        if record.stream.kind == Kind.PRESENCE:
+            return ((Sort.PRESENCE, self._presence(record)),) if self._view.presence else ()
+        if not self._view.messages:
+            return ()
         if isinstance(event, MessageUpdated | MessageAppended | MessageShown):
-            return self._changed(event, record)
-        return self._lifecycle(record)
+            return _told(self._changed(event, record))
+        return _told(self._lifecycle(record))
 
     def _published(self, message: Message, record: Record) -> dict[str, Any] | None:
         view = self._view
-        if view.without and message.connection_id == view.without:
+        if not view.messages or (view.without and message.connection_id == view.without):
             return None
         if self._is_hidden(message):
             return None
@@ -148,7 +146,7 @@ class _Teller:
     def _changed(
         self, event: MessageUpdated | MessageAppended | MessageShown, record: Record
     ) -> dict[str, Any] | None:
-        if event.of in self._plan.passed_over or self._is_own(event):
+        if version_in(record) <= self._had.get(event.of, 0) or self._is_own(event):
             return None
         if event.of in self._plan.whole:
             state = self._batch.states[event.of]
@@ -161,8 +159,11 @@ class _Teller:
         return self._state(event.of, _as_said(event, record.serial))
 
     def _is_own(self, event: MessageUpdated | MessageAppended | MessageShown) -> bool:
-        sent = None if isinstance(event, MessageShown) else event.sent
-        return bool(self._view.without and sent and sent[0] == self._view.without)
+        if isinstance(event, MessageShown):
+            by = event.publisher
+        else:
+            by = event.sent[0] if event.sent else None
+        return by is not None and by == self._view.without
 
     def _is_hidden(self, message: Message) -> bool:
         return self._view.filter is not None and not self._view.filter.matches(message)
@@ -183,21 +184,23 @@ class _Teller:
         )
 
     def _annotated(self, event: MessageAnnotated, record: Record) -> Iterator[Item]:
-        """The annotation for who wants to see each; for others what they all come to, once for the
-        last of a batch."""
-        own = self._view.without and event.annotation.connection_id == self._view.without
-        of, serial = render(event.of, self._series), render(record.serial, self._series)
-        ms = ms_of(record.serial)
-        if self._view.annotations and not own:
-            binary = self._view.binary
-            item = annotation_to_wire(event.annotation, of, serial, ms, binary=binary)
-            yield Sort.ANNOTATIONS, item
+        """What all annotations of a message come to, once for the last of a batch; then the
+        annotation itself, for who wants to see each. In this order, because a client that hears the
+        first alone comes back for both, and a summary may be told twice."""
         found = self._batch.sums.get(event.of)
         if found is None or self._is_hidden(found.message):
             return
-        if self._view.messages and self._batch.annotated[event.of] == record.serial:
+        view = self._view
+        of, serial = render(event.of, self._series), render(record.serial, self._series)
+        ms = ms_of(record.serial)
+        is_last = self._batch.annotated[event.of] == record.serial
+        if view.messages and is_last and found.summary is not None:
             item = summary_to_wire(found.message.name, found.summary, of, serial, ms)
             yield Sort.MESSAGES, item
+        is_own = view.without and event.annotation.connection_id == view.without
+        if view.annotations and not is_own:
+            item = annotation_to_wire(event.annotation, of, serial, ms, binary=view.binary)
+            yield Sort.ANNOTATIONS, item
 
     def _lifecycle(self, record: Record) -> dict[str, Any] | None:
         told = meta.message(record)
@@ -205,6 +208,10 @@ class _Teller:
             return None
         serial, ms = render(record.serial, self._series), ms_of(record.serial)
         return message_fields(told, serial, ms, binary=self._view.binary, action=ACTION_META)
+
+
+def _told(item: dict[str, Any] | None) -> Iterable[Item]:
+    return () if item is None else ((_MESSAGES, item),)
 
 
 def _as_said(event: MessageUpdated | MessageAppended, serial: int) -> State:

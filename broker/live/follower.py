@@ -25,7 +25,8 @@ HELD_RECORDS_MAX = 2_000
 
 
 class Follower:
-    """`floors`: for each kind that is followed, the serial behind which its records begin.
+    """`floors`: for each kind that is followed, the serial behind which its records begin; behind
+    the last of these, `_begin`, a batch needs no sorting out.
 
     A subclass says what becomes of a batch (`emit`), and who calls `read_on` when it `is behind`.
     """
@@ -37,6 +38,7 @@ class Follower:
         self.known = Given(position)
         self._log = log
         self._floors = floors
+        self._begin = max(floors.values(), default=0)
         self._held: list[Record] | None = None
 
     def follow(self, kinds: Iterable[int], now: int) -> None:
@@ -45,6 +47,7 @@ class Follower:
         if following.keys() - self._floors.keys():
             self.known.forget(now)
         self._floors = following
+        self._begin = max(following.values(), default=0)
 
     def emit(self, batch: Batch) -> None:
         """Pass a batch on. It may hold kinds that are not followed; it must not wait."""
@@ -57,7 +60,7 @@ class Follower:
     def offer(self, batch: Batch) -> None:
         if self.behind:
             self._hold(batch)
-        elif batch.first > self.position:
+        elif batch.first > max(self.position, self._begin):
             self.position = batch.last
             self.emit(batch)
         else:
@@ -140,11 +143,8 @@ class Follower:
 
 
 def _sum(view: View, key: ChannelKey, of: int) -> Sum | None:
-    """None where nothing is summed up, or the message is gone."""
-    summary = summary_of(view, *key, of)
-    if summary is None:
-        return None
-    state = state_of(view, *key, of)
+    """None for a message that is gone."""
+    summary, state = summary_of(view, *key, of), state_of(view, *key, of)
     if state is not None:
         return Sum(state.message, summary)
     record = published_at(view, *key, of)

@@ -31,26 +31,20 @@ class ChannelKey(NamedTuple):
     channel: str
 
 
-class Changes(NamedTuple):
-    """What a batch says of a message that was published before: the serial of the `last` version in
-    it; whether what it says first `is_fragment`."""
-
-    last: int
-    is_fragment: bool
-
-
 class Sum(NamedTuple):
-    """What the annotations of a message come to."""
+    """A message that was annotated. `summary`: what its annotations come to, where they are summed
+    up."""
 
     message: Message
-    summary: Summary
+    summary: Summary | None
 
 
 class Batch:
     """Records of one channel, in order: those of one commit, or of a page that was read again.
 
     `encoded`: what a protocol made of them, by variant, so that each is made once for everybody.
-    `changes`: of messages, by their serials; `states`: how those stand, as far as it was asked.
+    `changes`: the records that change messages, by the serials of those; `states`: how those stand,
+    as far as it was asked.
     `annotated`: the last annotation of each message that got some; `sums`: what they come to.
     """
 
@@ -71,32 +65,32 @@ class Batch:
         self.first = records[0].serial
         self.last = records[-1].serial
         self.encoded: dict[Any, Any] = {}
-        self.publishers = {_publisher(record) for record in records}
-        self.changes: dict[int, Changes] = {}
+        self.publishers: set[str | None] = set()
+        self.changes: dict[int, list[Record]] = {}
         self.states: dict[int, State | None] = {}
         self.annotated: dict[int, int] = {}
         self.sums: dict[int, Sum | None] = {}
         for record in records:
-            if isinstance(record.event, MessageUpdated | MessageAppended | MessageShown):
+            if isinstance(record.event, MessagePublished):  # almost every record
+                self.publishers.add(record.event.message.connection_id)
+            else:
                 self._note(record)
-            elif isinstance(record.event, MessageAnnotated):
-                self.annotated[record.event.of] = record.serial
 
     def _note(self, record: Record) -> None:
         event = record.event
-        last = event.state.version if isinstance(event, MessageShown) else record.serial
-        known = self.changes.get(event.of)
-        is_fragment = known.is_fragment if known else isinstance(event, MessageAppended)
-        self.changes[event.of] = Changes(last, is_fragment)
+        self.publishers.add(_publisher(event))
+        if isinstance(event, MessageAnnotated):
+            self.annotated[event.of] = record.serial
+        elif isinstance(event, MessageUpdated | MessageAppended | MessageShown):
+            self.changes.setdefault(event.of, []).append(record)
 
 
-def _publisher(record: Record) -> str | None:
-    """The connection whose doing it is."""
-    event = record.event
-    if isinstance(event, MessagePublished):
-        return event.message.connection_id
+def _publisher(event: Any) -> str | None:
+    """The connection whose doing it is, of what is no publish."""
     if isinstance(event, MessageAnnotated):
         return event.annotation.connection_id
+    if isinstance(event, MessageShown):
+        return event.publisher
     sent = getattr(event, "sent", None)
     return sent[0] if sent else None
 

@@ -53,7 +53,8 @@ def _check_headers(headers: object) -> None:
 
 
 def check_encodable(extras: Mapping[str, Any]) -> None:
-    """Extras must leave as they came in either format: JSON has no bytes, MessagePack no 2**64."""
+    """Extras must leave as they came in either format: JSON has no bytes, MessagePack no 2**64.
+    Raises BadRequest 40032."""
     json_text(extras, "extras", INVALID_EXTRAS)
     try:
         msgspec.msgpack.encode(extras)

@@ -160,13 +160,14 @@ def checked_message(
     data, encoding = encode_payload(message.data, message.encoding)
     if data is not message.data or encoding != message.encoding:
         message = replace(message, data=data, encoding=encoding)
-    _check_texts(message, limits)
+    check_texts(message, limits)
     if message.extras is not None:
         check_extras(message.extras, principal, channel)
     return message
 
 
-def _check_texts(message: Message, limits: PublishLimits) -> None:
+def check_texts(message: Message, limits: PublishLimits) -> None:
+    """Of every field but the extras. Raises BadRequest as `validate`."""
     if message.id is not None:
         _check_text(message.id, "id", INVALID_ID, limits.id_chars)
         if not message.id:

@@ -25,6 +25,7 @@ from broker.messages.message import (
     PresenceMessage,
     StoredMessage,
     Version,
+    json_text,
 )
 from broker.messages.payload_encoding import binary_payload, stored_payload, text_payload
 
@@ -39,7 +40,9 @@ INVALID_VALUE = 40003
 # MessageAction (TM5): what a message on the wire is; history holds creations until messages mutate.
 ACTION_CREATE, ACTION_UPDATE, ACTION_META, ACTION_SUMMARY, ACTION_APPEND = 0, 1, 3, 4, 5
 _CHANGES = (1, 2, 5)
+_IN_FORMS = ("1", "2", "5")
 TEXT_CHARS_MAX = 2_048  # of what an operator says about a change
+METADATA_CHARS_MAX = 8_192  # of its JSON
 
 
 class WireMessage(msgspec.Struct, rename="camel", gc=False):
@@ -110,10 +113,21 @@ def from_wire(item: object) -> Message:
 
 
 def is_change(item: object) -> bool:
-    """Whether what a client sends updates, deletes or appends to a message."""
+    """Whether what a client sends updates, deletes or appends to a message, which it names."""
     if isinstance(item, WireMessage):
-        return item.serial is not None and item.action in _CHANGES
-    return isinstance(item, Mapping) and bool(item.get("serial")) and item.get("action") in _CHANGES
+        return bool(item.serial) and (item.action in _CHANGES or item.action in _IN_FORMS)
+    if not isinstance(item, Mapping) or not item.get("serial"):
+        return False
+    action = item.get("action")
+    return action in _CHANGES or action in _IN_FORMS
+
+
+def _action(given: object) -> int | None:
+    """A number, which a form writes as text. True and 1.0, which Python takes for 1, are none: an
+    event that held one could not be read again."""
+    if isinstance(given, str) and given in _IN_FORMS:
+        return int(given)
+    return given if type(given) is int else None
 
 
 def read_change(item: object, serial: str | None = None) -> Change:
@@ -126,8 +140,8 @@ def read_change(item: object, serial: str | None = None) -> Change:
     named = fields.serial or serial
     if not isinstance(named, str) or (serial is not None and named != serial):
         raise BadRequest("serial must be that of the message", INVALID_VALUE)
-    action = ACTION_UPDATE if fields.action is None else fields.action
-    if action not in _CHANGES:
+    action = ACTION_UPDATE if fields.action is None else _action(fields.action)
+    if action is None or action not in _CHANGES:
         raise BadRequest("action must be to update, delete or append: 1, 2 or 5")
     data, encoding = stored_payload(fields.data, fields.encoding)
     message = Message(name=fields.name, data=data, encoding=encoding, extras=fields.extras)
@@ -142,6 +156,8 @@ def _operation(version: object) -> Operation | None:
         given = msgspec.convert(version, _WireOperation)
     except msgspec.ValidationError as error:
         raise BadRequest(f"version: {error}") from None
+    if len(json_text(given.metadata, "metadata", 40000)) > METADATA_CHARS_MAX:
+        raise BadRequest(f"version.metadata exceeds {METADATA_CHARS_MAX} characters of JSON")
     return Operation(given.client_id, given.description, given.metadata)
 
 

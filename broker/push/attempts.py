@@ -28,7 +28,7 @@ from broker.push.transport import (
 )
 
 logger = logging.getLogger("tidelog.push")
-ATTEMPT_S_MAX = 30.0
+ATTEMPT_S_MAX = 45.0  # FCM: a token, the request, and both once more
 ATTEMPTS_AT_ONCE = 1_000
 RETRY_MS, RETRY_MS_MAX = 1_000, 3_600_000
 MISCONFIGURED_MS = 300_000
@@ -39,15 +39,17 @@ ACTIVE, FAILING, FAILED = "ACTIVE", "FAILING", "FAILED"
 _NO_TRANSPORT = Result(
     verdict=Verdict.MISCONFIGURED, code=NOT_CONFIGURED, message="there is no transport for it"
 )
+_NO_ANSWER = Result(verdict=Verdict.TRANSIENT, code=UNREACHABLE, message="no answer in time")
 
 
 class Tried(NamedTuple):
     """`again_ms`: after how long it is to be tried again; None: it is over. `made`: how many
-    attempts were, so far."""
+    attempts were, so far. `is_trouble`: there was one, and the device could not be reached."""
 
     result: Result
     again_ms: int | None
     made: int
+    is_trouble: bool = False
 
 
 class Attempts:
@@ -98,6 +100,9 @@ class Attempts:
             result = await self._sent(transport, outgoing)
         except Closed as closed:
             return _not_tried(row, closed, made, now_ms)
+        except Exception:  # a bug in reading one user's address is not everybody's
+            logger.exception("a transport failed")
+            result = _NO_ANSWER
         return _judged(row, result, made, now_ms)
 
     async def _sent(self, transport: Transport, outgoing: Outgoing) -> Result:
@@ -118,7 +123,7 @@ async def _bounded(transport: Transport, outgoing: Outgoing) -> Result:
             return await transport.send(outgoing)
     except Exception:
         logger.exception("a transport failed")
-    return Result(verdict=Verdict.TRANSIENT, code=UNREACHABLE, message="no answer in time")
+    return _NO_ANSWER
 
 
 def _not_tried(row: PublishRow, closed: Closed, made: int, now_ms: int) -> Tried:
@@ -130,24 +135,25 @@ def _not_tried(row: PublishRow, closed: Closed, made: int, now_ms: int) -> Tried
 def _judged(row: PublishRow, result: Result, made: int, now_ms: int) -> Tried:
     if result.verdict in (Verdict.SENT, Verdict.DEAD, Verdict.REJECTED):
         return Tried(result, None, made + 1)
-    return _while_wanted(row, Tried(result, _again_ms(result, made), made + 1), now_ms)
+    is_trouble = result.verdict is Verdict.TRANSIENT
+    tried = Tried(result, _again_ms(result, made), made + 1, is_trouble)
+    return _while_wanted(row, tried, now_ms)
 
 
 def _while_wanted(row: PublishRow, tried: Tried, now_ms: int) -> Tried:
     if now_ms + (tried.again_ms or 0) < row.expires_ms:
         return tried
     message = f"given up after {tried.made} attempts: {tried.result.message}"
-    return _over(RETRIES_EXHAUSTED, message, tried.made)
+    return _over(RETRIES_EXHAUSTED, message, tried.made)._replace(is_trouble=tried.is_trouble)
 
 
 def _again_ms(result: Result, made: int) -> int:
-    """What the provider asked for, else twice as long each time, with full jitter."""
-    if result.retry_after_ms is not None:
-        return max(result.retry_after_ms, 1)
+    """Twice as long each time, with full jitter, and not before the provider asked for it."""
+    asked_ms = result.retry_after_ms or 0
     if result.verdict is Verdict.MISCONFIGURED:
-        return MISCONFIGURED_MS
+        return max(asked_ms, MISCONFIGURED_MS)
     longest_ms = min(RETRY_MS << min(made, 12), RETRY_MS_MAX)
-    return 1 + int(longest_ms * randomness.jitter())
+    return max(asked_ms, 1 + int(longest_ms * randomness.jitter()))
 
 
 def _over(code: int, message: str, made: int) -> Tried:
@@ -175,8 +181,7 @@ def standing(device: Device, tried: Tried) -> Standing:
     error = {"code": result.code, "message": result.message, "statusCode": 400}
     if result.verdict is Verdict.DEAD:
         return Standing(FAILED, device.failures + 1, error)
-    is_trouble = result.verdict is Verdict.TRANSIENT or result.code == RETRIES_EXHAUSTED
-    if not is_trouble or device.failures >= FAILURES_TO_FAIL:
+    if not tried.is_trouble or device.failures >= FAILURES_TO_FAIL:
         return Standing(device.state, device.failures, device.error)
     failures = device.failures + 1
     if failures < FAILURES_TO_FAIL:

@@ -14,6 +14,7 @@ notification: the page that was at work is done again.
 
 import logging
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import trio
@@ -81,15 +82,20 @@ class Outbox:
 
     async def run(self) -> None:
         """Deliver until cancelled."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            try:
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
                 nursery.start_soon(self._try_again)
                 for row in await self._log.query(lambda view: list(outbox_log.unfinished(view))):
                     self._begin(row)
                 await trio.sleep_forever()
-            finally:
-                self._nursery = None
+        finally:  # not before its tasks are over: they use it to the end
+            self._nursery = None
+
+    async def unfinished(self, limit: int) -> list[PublishRow]:
+        """The first notifications that are not delivered to everybody yet, by app and age."""
+        with mapped():
+            return await self._log.query(lambda v: list(islice(outbox_log.unfinished(v), limit)))
 
     def _happened(self, record: Record) -> None:
         """A notification was accepted, or something is to be tried again."""

@@ -140,11 +140,13 @@ def _progressed(
     if row is None:
         return
     known = _read_publish(row)
-    for attempt in attempts:
+    # A device that changed sides between two pages is reached twice, and waits once.
+    new = [a for a in attempts if table.get(_waiting_key(app, of, a.device)) is None]
+    for attempt in new:
         _put_waiting(table, Waiting(app, of, attempt))
     _put_publish(
         table,
-        msgspec.structs.replace(known, cursor=cursor, waiting=known.waiting + len(attempts)),
+        msgspec.structs.replace(known, cursor=cursor, waiting=known.waiting + len(new)),
     )
 
 

@@ -149,9 +149,10 @@ def _named(rows: Rows, command: RemoveDevices) -> list[str]:
 
 
 def report(rows: Rows, command: ReportDevice, ms: int) -> Decision:
-    """What is told of an address that the device has no more says nothing of the one it has."""
+    """What is told of an address that the device has no more says nothing of the one it has. An
+    address that is dead stays dead: whoever says otherwise began before that was known."""
     before = registry.device(rows, command.app, command.id)
-    if before is None or before.rev != command.rev:
+    if before is None or before.rev != command.rev or before.state == "FAILED":
         return Decision()
     device = msgspec.structs.replace(
         before, state=command.state, failures=command.failures, error=command.error

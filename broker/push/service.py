@@ -4,7 +4,7 @@ What is sent is taken to be checked by whoever read it; what may be done was ask
 `broker.push.identity`. Secrets and addresses are sealed on the way in and opened on the way out.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -147,6 +147,17 @@ class Push:
         """Accept a notification: on disk when this returns, and delivered from then on."""
         expires_ms = self._log.clock.now() + min(ttl_ms, TTL_MS_MAX)
         await self._run(app, AcceptPublish(app, selector, payload, expires_ms))
+
+    async def publish_each(
+        self, app: str, notices: Sequence[tuple[Selector, dict[str, Any]]]
+    ) -> None:
+        """Accept notifications in one commit."""
+        expires_ms = self._log.clock.now() + TTL_MS_MAX
+        accepts = [AcceptPublish(app, *notice, expires_ms) for notice in notices]
+        with mapped():
+            for result in await self._log.submit_all(accepts, app=app):
+                if isinstance(result, Exception):
+                    raise result
 
     async def devices(
         self, app: str, *, client: str | None = None, after: bytes = b"", limit: int

@@ -31,6 +31,11 @@ from broker.auth.credentials import Principal
 from broker.live.connections import LiveConnection
 
 ANSWERS = (Action.ACK, Action.NACK)
+_ITEMS: dict[int, str] = {
+    Action.MESSAGE: "messages",
+    Action.PRESENCE: "presence",
+    Action.ANNOTATION: "annotations",
+}
 STUCK_S = 10  # only ever passes when a test hangs
 Message = dict[str, Any]
 
@@ -147,6 +152,21 @@ class Client:
         )
         return first
 
+    def changes(self, channel: str, serial: str, action: int, **fields: Any) -> int:
+        """One update, delete or append; returns its msgSerial."""
+        message = {"serial": serial, "action": action, **fields}
+        return self._sends(Action.MESSAGE, channel, messages=[message])
+
+    def annotates(self, channel: str, serial: str, *annotations: Message) -> int:
+        """One ANNOTATION; returns its msgSerial."""
+        named = [{"messageSerial": serial, **one} for one in annotations]
+        return self._sends(Action.ANNOTATION, channel, annotations=named)
+
+    def _sends(self, action: int, channel: str, **fields: Any) -> int:
+        number, self.serial = self.serial, self.serial + 1
+        self.says(action, channel=channel, msgSerial=number, **fields)
+        return number
+
     def present(self, channel: str, action: int, client_id: str | None = None, **more: Any) -> int:
         """One PRESENCE; returns its msgSerial."""
         first, self.serial = self.serial, self.serial + 1
@@ -195,7 +215,7 @@ class Client:
     async def hears_items(
         self, channel: str, count: int, action: int = Action.MESSAGE
     ) -> list[Message]:
-        key = "presence" if action == Action.PRESENCE else "messages"
+        key = _ITEMS[action]
         items: list[Message] = []
         while len(items) < count:
             items += (await self.hears(action, channel=channel))[key]

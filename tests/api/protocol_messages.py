@@ -40,6 +40,7 @@ CHANNELS = [
     "[meta]channel.lifecycle",
     "[meta]nothing",
     "[filter=x]c",
+    "[filter=name == 'a']c",
     "[",
     "",
 ]
@@ -61,6 +62,21 @@ messages = some(
     clientId=text,
     connectionKey=text,
     extras=st.dictionaries(st.sampled_from(["headers", "ephemeral", "push"]), values, max_size=2),
+    serial=text | st.sampled_from(["01700000000000-000@x:000"]),
+    action=st.integers(0, 6) | st.booleans(),
+    version=some(clientId=text, description=text, metadata=st.dictionaries(text, values)),
+)
+annotations = some(
+    id=text,
+    action=st.integers(0, 2),
+    type=st.sampled_from(["t:flag.v1", "t:multiple.v1", "t"]) | text,
+    messageSerial=text | st.sampled_from(["01700000000000-000@x:000"]),
+    name=text,
+    count=integers,
+    clientId=text,
+    data=values | text,
+    encoding=text,
+    extras=st.dictionaries(text, values, max_size=2),
 )
 presence = some(
     id=text,
@@ -73,7 +89,7 @@ presence = some(
 params = st.dictionaries(
     st.sampled_from(["rewind", "rewindLimit", "modes", "occupancy", "delta", "_forceNack"]) | text,
     st.sampled_from(
-        ["1", "2s", "1m", "publish,subscribe", "metrics", "metrics.publishers", "true", "x"]
+        ["1", "2s", "publish,subscribe", "metrics", "metrics.publishers", "vcdiff", "true", "x"]
     )
     | values,
     max_size=3,
@@ -89,11 +105,12 @@ _fields = some(
     params=params,
     messages=st.lists(messages, max_size=3),
     presence=st.lists(presence, max_size=3),
+    annotations=st.lists(annotations, max_size=3),
     auth=some(accessToken=text | some(token=text)),
     error=values,
 )
 _actions = st.sampled_from(
-    [Action.ATTACH, Action.MESSAGE, Action.PRESENCE] * 4 + [*Action, 18, 99, -1]
+    [Action.ATTACH, Action.MESSAGE, Action.PRESENCE, Action.ANNOTATION] * 4 + [*Action, 18, 99, -1]
 )
 
 

@@ -72,6 +72,14 @@ async def test_who_is_attached_and_present(server: RestServer) -> None:
     assert status == status_of("c", presenceMembers=1)
 
 
+async def test_nothing_is_said_of_regions(server: RestServer) -> None:
+    """There is one, so what the seed says of a channel in a region is said of none."""
+    await server.publish("c", {})
+    details = decode(await server.client.get("/channels/c"))
+    assert details in decode(await server.client.get("/channels?by=value"))
+    assert not {"region", "isGlobalMaster"} & set(details)
+
+
 async def test_rights(server: RestServer) -> None:
     for operation, status in (("channel-metadata", 200), ("subscribe", 401), ("*", 200)):
         key = await server.broker.apps.create_key(server.app, granted=f'{{"c":["{operation}"]}}')

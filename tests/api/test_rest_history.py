@@ -1,12 +1,24 @@
 """`GET /channels/{channel}/messages` over the wire: pages, links, time ranges, bad parameters."""
 
+import base64
 import random
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
 
-from tests.api.rest_server import TYPES, RestServer, decode, error_of, links, messages_path
+from api.realtime.protocol import Action
+from tests.api.realtime_server import realtime_server
+from tests.api.rest_server import (
+    TYPES,
+    RestServer,
+    basic,
+    decode,
+    error_of,
+    links,
+    messages_path,
+)
 
 
 async def follow(server: RestServer, channel: str, query: str) -> httpx.Response:
@@ -60,6 +72,13 @@ async def test_links_hold_every_effective_parameter(server: RestServer) -> None:
         assert query["start"] == "5"
         assert int(query["end"]) > 0
     assert "cursor" not in queries["first"]
+
+
+async def test_each_relation_has_a_header_of_its_own(server: RestServer) -> None:
+    await fill(server, 3)
+    reply = await server.history("c", limit=1)
+    relations = [header.rpartition("; ")[2] for header in reply.headers.get_list("link")]
+    assert relations == ['rel="first"', 'rel="current"', 'rel="next"']
 
 
 async def test_links_resolve_against_the_url(server: RestServer) -> None:
@@ -118,6 +137,36 @@ async def test_history_until_attach(server: RestServer, name: str) -> None:
     assert len(await server.stored("c", **{name: channel_serial})) == 4
     for unknown in ("nonsense", "01726585978590-001@otherseries:001"):
         assert error_of(await server.history("c", **{name: unknown})) == (400, 90008)
+
+
+async def test_a_filtered_channel(server: RestServer) -> None:
+    """Its pages hold what the filter lets through, whatever lies between."""
+    await server.publish("c", [{"name": name} for name in "xyxyx"])
+    expression = base64.b64encode(b'name == `"x"`').decode()
+    for named in (f"[filter={expression}]c", '[filter=name == `"x"`]c'):
+        reply = await server.history(named, limit=2)
+        assert names(reply) == ["x", "x"]
+        following = await follow(server, named, links(reply, "messages")["next"])
+        assert names(following) == ["x"]
+        assert "next" not in links(following, "messages")
+    for bad in ("[filter=name ==]c", "[filter=]c"):
+        assert error_of(await server.history(bad))[0] == 400
+
+
+async def test_the_connection_that_a_message_came_over(tmp_path: Path) -> None:
+    """Or was published for, by the connection's key; of other messages there is none to tell."""
+    async with realtime_server(tmp_path / "data") as server:
+        me = await server.connect()
+        await me.publish("c", 0, "over it")
+        await me.hears(Action.ACK)
+        base_url = f"http://127.0.0.1:{server.listening.port}"
+        async with httpx.AsyncClient(base_url=base_url, headers=basic(server.key)) as client:
+            for message in ({"name": "for it", "connectionKey": me.key}, {"name": "alone"}):
+                reply = await client.post(messages_path("c"), json=message)
+                assert reply.status_code == 201, reply.text
+            found = decode(await client.get(messages_path("c")))
+    connections = {message["name"]: message.get("connectionId") for message in found}
+    assert connections == {"over it": me.id, "for it": me.id, "alone": None}
 
 
 async def test_limits(server: RestServer) -> None:

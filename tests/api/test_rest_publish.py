@@ -85,6 +85,48 @@ async def test_extras_come_back_unchanged(server: RestServer, kind: str) -> None
         assert (await server.stored("c", read_as))[0]["extras"] == extras
 
 
+@pytest.mark.parametrize("kind", TYPES)
+async def test_what_devices_are_to_be_sent_comes_back_unchanged(
+    server: RestServer, kind: str
+) -> None:
+    """The seed's Push with every field, on a channel whose devices are told or not."""
+    await server.broker.apps.set_namespace(server.app, "told", NamespaceRules(push_enabled=True))
+    notification = {
+        "title": "t",
+        "body": "b",
+        "icon": "i",
+        "sound": "s",
+        "collapseKey": "k",
+    }
+    platform = {"notification": notification}
+    push = {
+        "notification": notification,
+        "data": "text",
+        "apns": platform,
+        "fcm": platform,
+        "web": platform,
+    }
+    for channel in ("c", "told:c"):
+        for data in ("text", {"key": "value"}):
+            extras = {"push": {**push, "data": data}}
+            assert (await server.publish(channel, {"extras": extras}, kind)).status_code == 201
+            assert (await server.stored(channel, kind))[0]["extras"] == extras
+
+
+@pytest.mark.parametrize("kind", TYPES)
+async def test_what_is_the_server_s_to_say_is_not_read(server: RestServer, kind: str) -> None:
+    """The seed has a publisher send these too, and calls some of them read-only."""
+    before = decode(await server.client.get("/time"))[0]
+    own = {"timestamp": 1, "connectionId": "another's", "version": {"serial": "x"}, "action": 0}
+    for timestamp in (1, "soon", None):
+        message = {**own, "timestamp": timestamp, "annotations": {"summary": {}}}
+        assert (await server.publish("c", message, kind)).status_code == 201
+        (found, *_) = await server.stored("c", kind)
+        assert found.keys() == {"id", "serial", "timestamp", "action", "version"}
+        assert found["timestamp"] >= before
+        assert found["version"]["serial"] == found["serial"]
+
+
 async def test_a_repeat_is_answered_like_the_first_and_publishes_nothing(
     server: RestServer,
 ) -> None:

@@ -102,6 +102,17 @@ async def test_every_way_to_carry_a_native_token(server: RestServer) -> None:
         assert (await nobody.get(messages_path("c"), params=params)).status_code == 200
 
 
+async def test_a_token_inside_a_jwt(server: RestServer) -> None:
+    """Whoever signed around it (reference 2.4)."""
+    asked = {"clientId": "ann", "capability": '{"c":["publish","history"]}'}
+    token = (await details_of(server, asked))["token"]
+    outer = server.token(**{"x-ably-token": token, "x-ably-clientId": "eve"})
+    client = await server.connect(bearer(outer))
+    assert (await client.post(messages_path("c"), json={})).status_code == 201
+    assert decode(await client.get(messages_path("c")))[0]["clientId"] == "ann"
+    assert error_of(await client.get(messages_path("d"))) == (401, 40160)
+
+
 async def test_what_comes_beside_a_signature_does_not_count(server: RestServer) -> None:
     for number, headers in enumerate((basic("a.b:c"), bearer("x"), {"Authorization": "What?"})):
         body = signed(server, nonce=f"0123456789abcdef{number}")

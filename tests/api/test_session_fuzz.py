@@ -18,6 +18,7 @@ from api.realtime.framing import Frame
 from api.realtime.protocol import Action
 from tests.api.conversation import Client, Message, Talk, talking
 from tests.api.protocol_messages import EXAMPLES, frame_of, histories, mutated
+from tests.broker.interactions.editing import Editing
 
 TOLD = {
     Action.HEARTBEAT,
@@ -33,6 +34,7 @@ TOLD = {
     Action.MESSAGE,
     Action.SYNC,
     Action.AUTH,
+    Action.ANNOTATION,
 }
 
 
@@ -70,6 +72,7 @@ async def answered(talk: Talk, client: Client) -> None:
 @pytest.mark.parametrize("binary", [False, True])
 async def test_histories_of_odd_messages(tmp_path: Path, binary: bool) -> None:
     async with broker.open(tmp_path / "data") as b, talking(b) as talk:
+        await Editing(b, "c").prepare(namespace="c")
 
         async def check(history: list[Message]) -> None:
             client = await talk.connect("me", binary=binary)

@@ -43,7 +43,7 @@ def test_marks_are_counted_wherever_the_stream_is_cut(seed: int):
     stream = b"".join(delivery(number, size) for number, size in enumerate(sizes))
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        counting = _Subscriber(ours, is_timed=False, is_kept=False)
+        counting = _Subscriber(ours, InOrder(), is_timed=False, is_kept=False)
         buffer = bytearray(1 << 20)
         for chunk in [*chunks(stream, chance), stream[:1], stream[1:]]:
             buffer[: len(chunk)] = chunk

@@ -23,6 +23,11 @@ ROWS = {
     "fanout": [2, 2],
     "connections": [1, TINY.rounds],
     "stalled": [3],
+    "deltas": [2 * 2, 2 * 4],
+    "appends": [3],
+    "filters": [3, 3],
+    "annotations": [2 * 2 * len(TINY.annotations)],
+    "versions": [3 * len(TINY.versions)],
 }
 
 

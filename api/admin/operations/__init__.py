@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import msgspec
 
-from api.admin.operations import messages, tenancy, upkeep
+from api.admin.operations import messages, push, tenancy, upkeep
 from api.admin.operations.arguments import argument_struct, converted
 from broker import Broker, NotFound
 
@@ -36,6 +36,10 @@ OPERATIONS: dict[str, Operation] = {
     "namespaces.list": tenancy.list_namespaces,
     "namespaces.set": tenancy.set_namespace,
     "namespaces.remove": tenancy.remove_namespace,
+    "push.devices": push.list_devices,
+    "push.remove": push.remove_device,
+    "push.send": push.send,
+    "push.status": push.status,
     "purge": upkeep.purge,
     "rebuild": upkeep.rebuild,
     "sweep": upkeep.sweep,

@@ -107,6 +107,27 @@ async def test_what_was_dropped_is_read_again(b: Broker) -> None:
     assert consumer.names == ["1", "2", "3", "4", "5"]
 
 
+async def test_what_the_tail_brings_late_is_sorted_out(b: Broker) -> None:
+    """The log may be ahead of its tail: what a kind had before it was followed is no news, though
+    the follower, rewound for another kind, stands before it."""
+    acting = Acting(b)
+    start = b.log.position
+    await publish(b, 1)
+    await acting.act(ENTER, "me")
+    (entered,) = await acting.records(Kind.PRESENCE)
+    consumer = Consumer(b, start, Kind.MESSAGES)
+    consumer.follow((Kind.MESSAGES, Kind.PRESENCE), b.log.position)
+    consumer.behind = True
+    await read_to_the_end(consumer)
+    assert consumer.position < entered.serial
+    consumer.offer(Batch([entered]))
+    await acting.act(ENTER, "you")
+    (_, news) = await acting.records(Kind.PRESENCE)
+    consumer.offer(Batch([news]))
+    assert consumer.names == ["1"]
+    assert consumer.given[1:] == [news]
+
+
 async def test_a_long_way_is_read_in_pages(b: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follower, "PAGE_RECORDS", 7)
     consumer = follow(b)

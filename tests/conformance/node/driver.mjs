@@ -10,6 +10,7 @@
 
 import readline from 'node:readline';
 import Ably from 'ably';
+import vcdiff from '@ably/vcdiff-decoder';
 
 const clients = new Map();
 const questions = new Map();
@@ -30,8 +31,16 @@ const bytesIn = (data) =>
 
 function messageOf(message) {
   const { id, name, clientId, connectionId, timestamp, serial, extras, action, encoding } = message;
+  const { version, annotations } = message;
   const data = bytesOut(message.data);
-  return { id, name, data, clientId, connectionId, timestamp, serial, extras, action, encoding };
+  return {
+    id, name, data, clientId, connectionId, timestamp, serial, extras, action, encoding, version,
+    annotations,
+  };
+}
+
+function annotationOf({ action, type, name, serial, messageSerial, clientId, data }) {
+  return { action, type, name, serial, messageSerial, clientId, data };
 }
 
 function changeOf(change, event) {
@@ -73,6 +82,7 @@ const commands = {
       autoConnect: false,
       disableConnectivityCheck: true,
       transports: ['web_socket'],
+      plugins: { vcdiff },
       logLevel: 1,
       logHandler: (text) => process.stderr.write(text + '\n'),
     });
@@ -117,6 +127,21 @@ const commands = {
   presence: async (command) =>
     void (await channelOf(command).presence[command.method](...command.arguments.map(bytesIn))),
   members: async (command) => (await channelOf(command).presence.get(command.params)).map(messageOf),
+  derive({ channel, filter, options, ...command }) {
+    return clientOf(command).channels.getDerived(channel, { filter }, optionsIn(options)).name;
+  },
+  watchChannel: (command) => void channelOf(command).on(tell(command.observer, changeOf)),
+  change: async (command) =>
+    (await channelOf(command)[command.verb](messagesIn([command.message])[0], command.operation ?? undefined))
+      .versionSerial,
+  message: async (command) => messageOf(await channelOf(command).getMessage(command.serial)),
+  versions: (command) => pageOf(channelOf(command).getMessageVersions(command.serial)),
+  annotate: async (command) =>
+    void (await channelOf(command).annotations[command.verb](command.serial, command.annotation)),
+  annotations: async (command) =>
+    (await channelOf(command).annotations.get(command.serial, command.params)).items.map(annotationOf),
+  watchAnnotations: async (command) =>
+    void (await channelOf(command).annotations.subscribe(tell(command.observer, annotationOf))),
   presenceHistory: (command) => pageOf(channelOf(command).presence.history(command.params)),
 };
 

@@ -67,6 +67,21 @@ class Received:
     extras: Any = None
     action: str | None = None
     encoding: str | None = None
+    version: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """An annotation, decoded by the SDK. `action`: create or delete."""
+
+    action: str
+    type: str
+    name: str | None = None
+    serial: str | None = None
+    message_serial: str | None = None
+    client_id: str | None = None
+    data: Any = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +167,36 @@ class Channel(abc.ABC):
     @abc.abstractmethod
     async def presence_history(self, **params: Any) -> list[Received]:
         """Over REST."""
+
+    @abc.abstractmethod
+    async def change(
+        self, verb: str, message: dict[str, Any], operation: dict[str, Any] | None = None
+    ) -> str | None:
+        """`verb`: update, delete, append; wire names, the serial among them. The serial of the new
+        version."""
+
+    async def append(self, serial: str | None, data: Any) -> str | None:
+        return await self.change("append", {"serial": serial, "data": data})
+
+    @abc.abstractmethod
+    async def message(self, serial: str | None) -> Received:
+        """Over REST."""
+
+    @abc.abstractmethod
+    async def versions(self, serial: str | None) -> list[Received]:
+        """Over REST."""
+
+    @abc.abstractmethod
+    async def annotate(self, verb: str, serial: str | None, annotation: dict[str, Any]) -> None:
+        """`verb`: publish, delete; wire names."""
+
+    @abc.abstractmethod
+    async def annotations(self, serial: str | None, **params: Any) -> list[Annotated]:
+        """The first page, over REST."""
+
+    @abc.abstractmethod
+    async def watch_annotations(self) -> Observed[Annotated]:
+        """Attaches; needs the mode."""
 
 
 class Client(abc.ABC):

@@ -32,6 +32,11 @@ capability = '{{"*":["*"]}}'
 id = "identified"
 app = "conform"
 identified = true
+
+[[namespaces]]
+id = "mutable"
+app = "conform"
+mutable_messages = true
 """
 REQUIRED = "TIDELOG_REQUIRE_SDK_TESTS"
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance.realtime.client import (
+    Annotated,
     Attachment,
     Change,
     Channel,
@@ -153,6 +154,20 @@ def _received(value: dict[str, Any]) -> Received:
         extras=value.get("extras"),
         action=value.get("action"),
         encoding=value.get("encoding"),
+        version=value.get("version") or {},
+        summary=(value.get("annotations") or {}).get("summary") or {},
+    )
+
+
+def _annotated(value: dict[str, Any]) -> Annotated:
+    return Annotated(
+        value["action"].removeprefix("annotation."),
+        value["type"],
+        value.get("name"),
+        value.get("serial"),
+        value.get("messageSerial"),
+        value.get("clientId"),
+        value.get("data"),
     )
 
 
@@ -244,6 +259,19 @@ class NodeClient(Client):
         await self.ask("channel", channel=name, options=options, observer=observer)
         return channel
 
+    async def derived(self, name: str, expression: str, **options: Any) -> "NodeChannel":
+        """A channel of the messages that a filter matches. ably-python has none."""
+        full = await self.ask(
+            "derive",
+            channel=name,
+            filter=expression,
+            options=_channel_options(ChannelOptions(**options)),
+        )
+        channel = NodeChannel(self, full)
+        observer = self.node.observe(channel.changes, _change)
+        await self.ask("watchChannel", channel=full, observer=observer)
+        return channel
+
 
 def _channel_options(options: ChannelOptions) -> dict[str, Any]:
     wire: dict[str, Any] = {}
@@ -315,3 +343,31 @@ class NodeChannel(Channel):
 
     async def presence_history(self, **params: Any) -> list[Received]:
         return [_received(item) for item in await self._ask("presenceHistory", params=params)]
+
+    async def change(
+        self, verb: str, message: dict[str, Any], operation: dict[str, Any] | None = None
+    ) -> str | None:
+        wire = {**message, "data": _bytes_out(message.get("data"))}
+        version: str | None = await self._ask(
+            "change", verb=f"{verb}Message", message=wire, operation=operation
+        )
+        return version
+
+    async def message(self, serial: str | None) -> Received:
+        return _received(await self._ask("message", serial=serial))
+
+    async def versions(self, serial: str | None) -> list[Received]:
+        return [_received(item) for item in await self._ask("versions", serial=serial)]
+
+    async def annotate(self, verb: str, serial: str | None, annotation: dict[str, Any]) -> None:
+        await self._ask("annotate", verb=verb, serial=serial, annotation=annotation)
+
+    async def annotations(self, serial: str | None, **params: Any) -> list[Annotated]:
+        found = await self._ask("annotations", serial=serial, params=params)
+        return [_annotated(item) for item in found]
+
+    async def watch_annotations(self) -> Observed[Annotated]:
+        observed: Observed[Annotated] = Observed(f"annotations {self.name}")
+        observer = self._client.node.observe(observed, _annotated)
+        await self._ask("watchAnnotations", observer=observer)
+        return observed

@@ -8,15 +8,19 @@ import re
 from typing import Any
 
 from ably import AblyRealtime, AblyRest
+from ably.types.annotation import Annotation, AnnotationAction
 from ably.types.channelmode import ChannelMode
 from ably.types.channeloptions import ChannelOptions as AblyChannelOptions
 from ably.types.message import Message, MessageAction
+from ably.types.operations import MessageOperation
 from ably.types.presence import PresenceAction
 from ably.util.crypto import CipherParams
 from ably.util.exceptions import AblyException
+from ably.vcdiff.defaultvcdiffdecoder import AblyVCDiffDecoder
 from websockets.exceptions import WebSocketException
 
 from tests.conformance.realtime.client import (
+    Annotated,
     Attachment,
     Change,
     Channel,
@@ -83,7 +87,25 @@ def _message(message: Any) -> Received:
         extras=message.extras,
         action=_action(message.action),
         encoding=message.encoding,
+        version=message.version.as_dict() if message.version else {},
+        summary=(message.annotations and message.annotations.summary) or {},
     )
+
+
+def _annotated(annotation: Any) -> Annotated:
+    return Annotated(
+        AnnotationAction(annotation.action).name.removeprefix("ANNOTATION_").lower(),
+        annotation.type,
+        annotation.name,
+        annotation.serial,
+        annotation.message_serial,
+        annotation.client_id,
+        _data(annotation.data),
+    )
+
+
+def _made(wire: dict[str, Any]) -> Message:
+    return Message(**{_snake(name): value for name, value in wire.items()})
 
 
 def _presence(message: Any) -> Received:
@@ -124,6 +146,7 @@ class PythonClient(Client):
             transport_params=self._transport_params(),
             disconnected_retry_timeout=options.retry_ms,
             auto_connect=False,
+            vcdiff_decoder=AblyVCDiffDecoder(),
         )
         self._ably.connection.on(lambda change: self.changes.add(_change(change)))
 
@@ -222,7 +245,7 @@ class PythonChannel(Channel):
         return observed
 
     async def publish_all(self, messages: list[dict[str, Any]]) -> list[str | None]:
-        made = [Message(**{_snake(k): v for k, v in message.items()}) for message in messages]
+        made = [_made(message) for message in messages]
         result = await _asking(self._channel.publish(made))
         serials: list[str | None] = result.serials
         return serials
@@ -252,3 +275,33 @@ class PythonChannel(Channel):
     async def presence_history(self, **params: Any) -> list[Received]:
         page = await _asking(self._over_rest().presence.history(**params))
         return [_presence(item) for item in page.items]
+
+    async def change(
+        self, verb: str, message: dict[str, Any], operation: dict[str, Any] | None = None
+    ) -> str | None:
+        change = getattr(self._channel, f"{verb}_message")
+        signed = MessageOperation.from_dict(operation)
+        result = await _asking(change(_made(message), signed))
+        version: str | None = result.version_serial
+        return version
+
+    async def message(self, serial: str | None) -> Received:
+        return _message(await _asking(self._over_rest().get_message(serial)))
+
+    async def versions(self, serial: str | None) -> list[Received]:
+        page = await _asking(self._over_rest().get_message_versions(serial))
+        return [_message(item) for item in page.items]
+
+    async def annotate(self, verb: str, serial: str | None, annotation: dict[str, Any]) -> None:
+        made = Annotation(**{_snake(name): value for name, value in annotation.items()})
+        await _asking(getattr(self._channel.annotations, verb)(serial, made))
+
+    async def annotations(self, serial: str | None, **params: Any) -> list[Annotated]:
+        page = await _asking(self._over_rest().annotations.get(serial, params))
+        return [_annotated(item) for item in page.items]
+
+    async def watch_annotations(self) -> Observed[Annotated]:
+        observed: Observed[Annotated] = Observed(f"annotations {self.name}")
+        listener = lambda annotation: observed.add(_annotated(annotation))  # noqa: E731
+        await _asking(self._channel.annotations.subscribe(listener))
+        return observed
