@@ -23,7 +23,8 @@ UNSUPPORTED_TYPE = 40001
 FORM = "application/x-www-form-urlencoded"
 FORM_FIELDS_MAX = 1_000
 JSON_FIELDS = frozenset(
-    {"extras", "messages", "targets", "recipient", "push.recipient", "metadata", "version"}
+    {"extras", "messages", "targets", "recipient", "metadata", "payload", "version"}
+    | {"push", "push.recipient", "notification", "apns", "fcm", "gcm", "web"}
 )
 ARRAY_FIELDS = frozenset({"targets"})
 

@@ -18,13 +18,15 @@ TOKEN, SECRET = "X-Ably-DeviceToken", "X-Ably-DeviceSecret"
 
 
 def caller(broker: Broker, device_id: str | None = None) -> Principal:
-    """`device_id`: the device that the request is about, if it is about one."""
-    token = request.headers.get(TOKEN)
-    if token:
-        return authenticate(broker, token=token)
-    principal = authenticate(broker)
+    """`device_id`: the device that the request is about, if its path says so."""
+    return identified(broker, authenticate(broker, token=request.headers.get(TOKEN)), device_id)
+
+
+def identified(broker: Broker, principal: Principal, device_id: str | None) -> Principal:
+    """The caller, as the device that the request is about if it has its secret: for routes that
+    learn which one it is from what they may read only when they know who asks."""
     secret = request.headers.get(SECRET)
-    if secret and device_id and not is_admin(principal):
+    if secret and device_id and principal.device_id is None and not is_admin(principal):
         return _as_device(broker, principal, device_id, secret)
     return principal
 

@@ -14,7 +14,7 @@ from api.operation import operation
 from api.paging import links_by_cursor, read_cursor
 from api.parameters import Count, Params
 from api.replies import no_content, reply
-from api.rest.push_caller import caller
+from api.rest.push_caller import caller, identified
 from api.rest.push_described import described
 from api.rest.push_resources import DeviceDetails
 from broker import Broker
@@ -83,8 +83,9 @@ def routes(broker: Broker) -> Blueprint:
         status=204,
     )
     async def remove_where() -> Response:
+        principal = caller(broker)
         given = parameters.read(WhichDevices, request.args)
-        principal = caller(broker, given.device_id)
+        principal = identified(broker, principal, given.device_id)
         if given.device_id is not None and given.client_id is not None:
             raise BadRequest("name a device or a client, not both")
         if given.device_id is not None:

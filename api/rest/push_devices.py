@@ -5,6 +5,7 @@ reference push.md 3.3.
 from typing import Any
 from urllib.parse import unquote
 
+import msgspec
 from quart import Blueprint, Response, request
 
 from api.formats import decode_body
@@ -17,7 +18,10 @@ from api.rest.push_reading import fields_of, read_device, read_metadata, read_re
 from api.rest.push_resources import DeviceChange, DeviceDetails, NewDevice
 from api.settings import ServerSettings
 from broker import Broker
+from broker.auth.credentials import Principal, check_client_id
+from broker.events import Device
 from broker.push import identity
+from broker.push.service import DeviceSpec
 
 
 def routes(broker: Broker, settings: ServerSettings, guard: Guard) -> Blueprint:
@@ -57,8 +61,10 @@ def routes(broker: Broker, settings: ServerSettings, guard: Guard) -> Blueprint:
         id_ = unquote(device_id)
         principal = caller(broker, id_)
         spec = read_device(await body(), guard, id_)
-        identity.require_own(principal, push.device(principal.app_id, id_), id_)
-        device = await push.register(principal.app_id, spec)
+        before = push.device(principal.app_id, id_)
+        identity.require_own(principal, before, id_)
+        spec = _permitted(principal, before, spec)
+        device = await push.register(principal.app_id, spec, keep_identity=True)
         return reply(described(broker, principal, device))
 
     @blueprint.patch("/push/deviceRegistrations/<device_id>")
@@ -116,9 +122,23 @@ async def _reset(broker: Broker, id_: str) -> Response:
     principal = caller(broker, id_)
     found = broker.push.device(principal.app_id, id_)
     identity.require_own(principal, found, id_)
+    if request.method == "HEAD":  # which comes with GET, and asks for no change
+        return reply(described(broker, principal, identity.known(found)))
     token = identity.new_token_id()
     device = await broker.push.patch(principal.app_id, id_, update_token=token)
     return reply({**described(broker, principal, device), "updateToken": token})
+
+
+def _permitted(principal: Principal, before: Device | None, spec: DeviceSpec) -> DeviceSpec:
+    """A device as the caller may replace it. A device is not told whose it is by itself: it keeps
+    its client and metadata. Raises Unauthorized 40160."""
+    if before is None or not identity.is_device(principal, before):
+        identity.require_client(principal, spec.client_id)
+        return spec
+    kept = {"client_id": before.client_id, "metadata": before.metadata}
+    if any(getattr(spec, name) not in (None, value) for name, value in kept.items()):
+        identity.require_admin(principal)
+    return msgspec.structs.replace(spec, **kept)
 
 
 def _changes(fields: Any, guard: Guard) -> dict[str, Any]:
@@ -128,7 +148,8 @@ def _changes(fields: Any, guard: Guard) -> dict[str, Any]:
     if isinstance(push, dict) and push.get("recipient") is not None:
         changes["recipient"] = read_recipient(push["recipient"], guard)
     if "clientId" in fields:
-        changes["client_id"] = fields["clientId"] or None
+        client_id = fields["clientId"]
+        changes["client_id"] = None if client_id in (None, "") else check_client_id(client_id)
     if "metadata" in fields:
         changes["metadata"] = read_metadata(fields["metadata"])
     return changes

@@ -14,7 +14,7 @@ from api.paging import links_by_cursor, read_cursor
 from api.parameters import Count, Params
 from api.replies import no_content, reply
 from api.rest.channel_segment import named_channel
-from api.rest.push_caller import caller
+from api.rest.push_caller import caller, identified
 from api.rest.push_reading import checked_id, fields_of
 from api.rest.push_resources import NewSubscription
 from api.rest.push_resources import Subscription as SubscriptionOnWire
@@ -68,9 +68,10 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         status=201,
     )
     async def subscribe() -> Response:
+        principal = caller(broker)
         fields = fields_of(decode_body(await request.data, request.content_type, settings))
         wanted = _read(fields)
-        principal = caller(broker, wanted.device_id)
+        principal = identified(broker, principal, wanted.device_id)
         _require(broker, principal, wanted.device_id, wanted.client_id)
         await push.subscribe(principal.app_id, wanted)
         return reply(_on_wire(wanted), 201)
@@ -85,8 +86,9 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         is_paged=True,
     )
     async def subscriptions() -> Response:
+        principal = caller(broker)
         given = parameters.read(SubscriptionsParams, request.args)
-        principal = caller(broker, given.device_id)
+        principal = identified(broker, principal, given.device_id)
         if given.device_id and given.client_id and not given.concat_filters:
             raise BadRequest("deviceId and clientId go together with concatFilters=true only")
         _require(broker, principal, given.device_id, given.client_id)
@@ -113,8 +115,9 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         status=204,
     )
     async def unsubscribe() -> Response:
+        principal = caller(broker)
         given = parameters.read(WhichSubscriptions, request.args)
-        principal = caller(broker, given.device_id)
+        principal = identified(broker, principal, given.device_id)
         if bool(given.device_id) == bool(given.client_id):
             raise BadRequest("name the device or the client whose subscriptions are to go")
         _require(broker, principal, given.device_id, given.client_id)

@@ -30,11 +30,12 @@ REMOVED_AT_ONCE = 500
 
 
 class RegisterDevice(msgspec.Struct, frozen=True):
-    """Make a device, or replace it. What only the broker knows of it is kept: when it was made, and
-    how many addresses it had."""
+    """Make a device, or replace it. What only the broker knows of it is kept: when it was made,
+    how many addresses it had, and, if `keep_identity`, the ids of its tokens."""
 
     app: str
     device: Device
+    keep_identity: bool = False
 
 
 class PatchDevice(msgspec.Struct, frozen=True):
@@ -101,6 +102,10 @@ def register(rows: Rows, command: RegisterDevice, ms: int) -> Decision:
         modified_ms=ms,
         updated_ms=ms,
     )
+    if before and command.keep_identity:
+        device = msgspec.structs.replace(
+            device, token_id=before.token_id, update_token=before.update_token
+        )
     return _one(command.app, DeviceRegistered(device), reply=device)
 
 

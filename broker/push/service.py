@@ -68,11 +68,13 @@ class Push:
         found = self._sealer.open(app, device.id, device.secret)
         return found if isinstance(found, str) else None
 
-    async def register(self, app: str, spec: DeviceSpec) -> Device:
-        """Make a device, or replace it. It is given a new identity."""
+    async def register(self, app: str, spec: DeviceSpec, *, keep_identity: bool = False) -> Device:
+        """Make a device, or replace it. It is given a new identity, or keeps the one it has: who
+        is not told a new one must."""
         while True:
             await self._sealer.ensure(app, spec.id)
-            device: Device = await self._run(app, RegisterDevice(app, self._sealed(app, spec)))
+            command = RegisterDevice(app, self._sealed(app, spec), keep_identity)
+            device: Device = await self._run(app, command)
             if self._sealer.open(app, device.id, device.recipient) is not None:
                 return device  # else it was removed meanwhile, and its key with it
 

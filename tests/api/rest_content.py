@@ -9,6 +9,7 @@ from broker.channels.presence import PresenceAction
 from broker.stats.intervals import MINUTE_MS, parse_id
 from broker.tenancy import NamespaceRules
 from tests.api.members import change
+from tests.api.push_bodies import DEVICES, SUBSCRIPTIONS, fill_push
 from tests.api.rest_server import MSGPACK, RestServer, encode, messages_path
 
 BINARY = b"\x00\xff\xfe"
@@ -38,6 +39,10 @@ RESOURCES = {
     "getPresenceHistoryOfChannel": "/channels/c/presence/history?limit=2&direction=forwards",
     "getStats": f"{STATS}&limit=1",
     "getStats flat": f"{STATS}&limit=1&v=3",
+    "getRegisteredPushDevices": f"{DEVICES}?limit=1",
+    "getPushDeviceDetails": f"{DEVICES}/dev",
+    "getPushSubscriptionsOnChannels": f"{SUBSCRIPTIONS}?limit=1",
+    "getChannelsWithPushSubscribers": "/push/channels?limit=1",
     "getPresenceOfChannels": "/presence?channels=c,d",
     "getPresenceOfChannels counted": "/presence?channels=c,d&v=3",
 }
@@ -64,6 +69,7 @@ async def fill(server: RestServer) -> None:
     await change(server, PresenceAction.LEAVE, "cat")
     await change(server, PresenceAction.ENTER, "dan", channel="d")
     await fill_message(server)
+    await fill_push(server)
 
 
 async def fill_message(server: RestServer) -> None:

@@ -18,6 +18,7 @@ import trio
 import broker
 from api.app import create_app
 from api.listener import Listening, serve
+from api.push.transports import Transports
 from api.settings import ServerSettings
 from broker.auth.credentials import Key
 from broker.clock import Clock, wall_clock
@@ -164,15 +165,21 @@ async def rest_server(
     ssl_context: ssl.SSLContext | None = None,
     verify: ssl.SSLContext = _UNUSED,
     sandbox: bool = False,
+    transports: Transports | None = None,
     **limits: Any,
 ) -> AsyncIterator[RestServer]:
     server_settings = ServerSettings(port=0, **limits)
     async with (
-        broker.open(path, settings=settings, clock=clock or _begun_minute()) as opened,
+        broker.open(
+            path,
+            settings=settings,
+            clock=clock or _begun_minute(),
+            transports=transports.by_type if transports else None,
+        ) as opened,
         trio.open_nursery() as nursery,
         AsyncExitStack() as stack,
     ):
-        application = create_app(opened, server_settings, sandbox=sandbox)
+        application = create_app(opened, server_settings, sandbox=sandbox, transports=transports)
         stop = trio.Event()
         stack.callback(stop.set)
         start = await nursery.start(_serve, application, server_settings, ssl_context, stop)

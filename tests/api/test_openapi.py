@@ -15,14 +15,18 @@ from api import openapi, parameters
 from api.app import create_app
 from api.control import Control
 from api.parameters import Params
+from api.push.settings import PushSettings
+from api.push.transports import build_transports
 from api.rest import bodies, resources
 from api.settings import ServerSettings
 from tests.api.any_format import ALL_TYPES, value_of
 from tests.api.declared import check_answer, endpoints, is_exactly
-from tests.api.rest_content import MESSAGE, RESOURCES, fill, fill_message
+from tests.api.push_bodies import DEVICES, SUBSCRIPTIONS, new_device
+from tests.api.rest_content import MESSAGE, RESOURCES, fill, fill_message, fill_push
 from tests.api.rest_server import RestServer, basic, decode, error_of, messages_path, rest_server
 from tests.api.test_rest_tokens import signed
 
+NOTICES = [{"recipient": [{"deviceId": "dev"}, {"clientId": "ann"}], "payload": {"data": {}}}]
 # By operation: what is asked for besides the resources of rest_content, and the body.
 POSTED: dict[str, list[tuple[str, Any]]] = {
     "publishMessagesToChannel": [
@@ -47,16 +51,38 @@ POSTED: dict[str, list[tuple[str, Any]]] = {
         (f"{MESSAGE}/annotations", [{"action": 0, "type": "t"}, {"action": 1, "type": "t"}]),
     ],
     "addStats": [("/stats", [{"intervalId": "2023-02-03:15:03", "channels": {"peak": 1}}])],
+    "registerPushDevice": [(DEVICES, new_device()), (DEVICES, new_device(deviceSecret="s"))],
+    "putPushDeviceDetails": [(f"{DEVICES}/dev", new_device(metadata={"a": [1]}))],
+    "patchPushDeviceDetails": [(f"{DEVICES}/dev", {"clientId": None, "metadata": {}})],
+    "updatePushDeviceDetails": [(f"{DEVICES}/dev/resetUpdateToken", None)],
+    "resetUpdateToken": [(f"{DEVICES}/dev/resetUpdateToken", {})],
+    "subscribePushDeviceToChannel": [
+        (SUBSCRIPTIONS, {"channel": "push:c", "deviceId": "dev"}),
+        (SUBSCRIPTIONS, {"channel": "push:c", "clientId": "ann"}),
+    ],
+    "publishPushBatch": [("/push/batch/publish", NOTICES)],
+    "publishPushBatchToo": [("/push/admin/batch/publish", NOTICES)],
     "createApp": [("/apps", {"keys": [{}], "namespaces": [{"id": "n"}]})],
 }
 REFUSE = {"refuseComet", "refuseCometRequest", "refuseToRequestAccessToken"}
 TEXTS = {"getDocs": "/docs", "getConnectivity": "/is-the-internet-up.txt"}
-NOTHING = {"deleteApp"}
+TEXTS |= {"getPublicVapidKey": "/push/publicVapidKey"}
+NOTHING = {
+    "deleteApp",
+    "publishPushNotificationToDevices",
+    "unregisterPushDevice",
+    "unregisterAllPushDevices",
+    "deletePushDeviceDetails",
+}
+BODILESS = {"resetUpdateToken"}
 
 
 @pytest.fixture
 async def sandbox(tmp_path: Path) -> AsyncIterator[RestServer]:
-    async with rest_server(tmp_path / "data", sandbox=True) as running:
+    async with (
+        build_transports(PushSettings(), tmp_path) as transports,
+        rest_server(tmp_path / "data", sandbox=True, transports=transports) as running,
+    ):
         yield running
 
 
@@ -205,7 +231,12 @@ async def test_refusals_are_what_is_declared(sandbox: RestServer) -> None:
     nobody = await sandbox.connect({})
     for name, endpoint in endpoints().items():
         path = endpoint.path.format(
-            channel_id="[x", serial="x", key_name=sandbox.key.name, app_id="a", rest="r"
+            channel_id="[x",
+            serial="x",
+            key_name=sandbox.key.name,
+            app_id="a",
+            rest="r",
+            device_id="d",
         )
         for reply in (
             await nobody.request(endpoint.method, path),
@@ -225,7 +256,12 @@ async def test_what_is_public_and_what_is_not(sandbox: RestServer) -> None:
     nobody = await sandbox.connect({})
     for name, endpoint in endpoints().items():
         path = endpoint.path.format(
-            channel_id="c", serial="x", key_name=sandbox.key.name, app_id=sandbox.app, rest="r"
+            channel_id="c",
+            serial="x",
+            key_name=sandbox.key.name,
+            app_id=sandbox.app,
+            rest="r",
+            device_id="d",
         )
         body = {"targets": ["clientId:x"]} if name == "revokeTokens" else {}
         content = None if endpoint.method in ("GET", "DELETE") else msgspec.json.encode(body)
@@ -244,6 +280,7 @@ async def test_refusing_is_all_that_some_do(sandbox: RestServer) -> None:
 
 async def test_an_envelope_is_what_is_declared(sandbox: RestServer) -> None:
     await fill_message(sandbox)
+    await fill_push(sandbox)
     for path in (*RESOURCES.values(), "/nothing"):
         reply = await sandbox.client.get(httpx.URL(path).copy_merge_params({"envelope": "json"}))
         assert is_exactly(value_of(reply), resources.Envelope), path
@@ -289,7 +326,9 @@ async def test_bodies_may_be_forms_and_some_are_raw(sandbox: RestServer) -> None
     document = await document_of(sandbox)
     for _, method, described in operations(document):
         content = described.get("requestBody", {}).get("content", {})
-        has_body = method in ("POST", "PATCH") and described["operationId"] not in REFUSE
+        has_body = method in ("POST", "PUT", "PATCH") and (
+            described["operationId"] not in REFUSE | BODILESS
+        )
         assert bool(content) == has_body
         if has_body:
             raw = {"text/plain", "application/octet-stream"}
