@@ -176,7 +176,10 @@ def test_a_key_that_found_no_room_damages_no_other(of_three: Path) -> None:
             with file_size_limit(size + room), pytest.raises(LogFull, match="key file"):
                 keys.create({"3": key(3)})
             assert keys.get("3") is None, "it is not on disk"
+        with file_size_limit(size + 300), pytest.raises(LogFull, match="key file"):
+            keys.create({"x" * 500: key(3)})
         keys.create({"4": key(4)})
+        assert (of_three / NAME).stat().st_size == size + 39, "nothing is left behind it"
     assert contents(of_three) == {**THREE, "4": key(4)}
 
 
@@ -192,12 +195,14 @@ def test_a_key_that_could_not_be_destroyed_is_still_known(of_three: Path) -> Non
     assert contents(of_three) == {"0": key(0), "2": key(2), "3": key(3)}
 
 
-def test_refused_writes_hold_no_files_open(of_three: Path) -> None:
+def test_no_more_files_are_held_open(of_three: Path) -> None:
     with opened(of_three) as keys:
         before = open_files()
         for _ in range(5):
             with file_size_limit(20), pytest.raises(LogFull, match="key file"):
                 keys.destroy({"1"})
+            keys.destroy({"2"})
+            keys.create({"2": key(2)})
         assert open_files() == before
 
 

@@ -79,6 +79,17 @@ async def test_a_device_is_replaced_whole(opened: Broker, clock: FakeClock) -> N
     assert await ids(opened, app, client="me") == set()
 
 
+async def test_a_device_that_is_put_stays_who_it_is(opened: Broker) -> None:
+    """Whoever says what it is like does not tell it of a new identity."""
+    app = opened.default_app()
+    first = await opened.push.register(app, spec(), keep_identity=True)
+    assert first.token_id
+    assert first.update_token
+    again = await opened.push.register(app, spec(platform="android"), keep_identity=True)
+    assert (again.token_id, again.update_token) == (first.token_id, first.update_token)
+    assert (again.platform, again.rev) == ("android", 2)
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
