@@ -24,7 +24,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
     "fcm": ("registrationToken",),
     "gcm": ("registrationToken",),
     "web": ("targetUrl", "encryptionKey"),
-    "webhook": ("url",),
+    "webhook": ("url", "secret"),
     "ablyChannel": ("channel", "ablyKey"),
 }
 # Which part of it is a URL that we are made to ask for.

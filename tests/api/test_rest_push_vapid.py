@@ -62,8 +62,7 @@ async def test_targets_that_we_do_not_ask_for(
     field = {"webhook": "url", "web": "targetUrl"}[transport]
     encoded = url if transport == "webhook" else base64.b64encode(url.encode()).decode()
     recipient: dict[str, Any] = {"transportType": transport, field: encoded}
-    if transport == "web":
-        recipient["encryptionKey"] = KEYS
+    recipient |= {"encryptionKey": KEYS, "secret": "s"}
     position = pushing.broker.log.position
     device = new_device("dev", recipient)
     refused = [
@@ -79,6 +78,10 @@ async def test_targets_that_we_do_not_ask_for(
 
 
 async def test_targets_anywhere_else_are_taken(pushing: RestServer) -> None:
-    recipient = {"transportType": "webhook", "url": "https://hooks.example.com:8443/x"}
+    recipient = {
+        "transportType": "webhook",
+        "url": "https://hooks.example.com:8443/x",
+        "secret": "s",
+    }
     device = new_device("dev", recipient)
     assert (await pushing.client.post(DEVICES, json=device)).status_code == 201
