@@ -9,7 +9,7 @@ from storage import Log, Retention, Stream, View
 
 STATS_CURSOR_RETENTION_MS = HOUR_MS  # the row that they fold to is kept
 
-# Longer than anything can be on its way (broker.push.service.TTL_MS_MAX).
+# Longer than anything can be on its way (broker.push.lifetime.TTL_MS_MAX).
 PUBLISHES_RETENTION_MS = 48 * HOUR_MS
 
 

@@ -18,6 +18,7 @@ DOCUMENTS = (
     "storage/README.md",
     "docs/realtime.md",
     "docs/rest.md",
+    "docs/push.md",
 )
 _PATH = re.compile(r"`((?:\.ci|api|bench|broker|storage|tests)/[\w./*-]*)`|\]\(([\w./-]+)\)")
 _COMMAND = re.compile(r"tidelog ([a-z]+)")

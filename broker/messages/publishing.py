@@ -21,11 +21,11 @@ from broker.messages.acceptance import accepted
 from broker.messages.extras import is_ephemeral
 from broker.messages.message import Message
 from broker.messages.publish import Checked
+from broker.push.lifetime import expiry_ms
 from storage import Decision, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
 
 _SERIAL_BYTES = 8
-PUSH_TTL_MS = 24 * 3_600_000
 TABLE = "dedup"
 _stream = lru_cache(maxsize=10_000)(Stream)
 """One object for a stream that is published to again and again is found faster in every table."""
@@ -109,7 +109,7 @@ def _pushes(rows: Rows, command: Publish, ms: int) -> list[tuple[Stream, object]
         return []
     selector = Selector(channel=command.channel)
     stream = Stream(command.app, "", Kind.PUBLISHES)
-    return [(stream, PublishAccepted(selector, payload, ms + PUSH_TTL_MS)) for payload in payloads]
+    return [(stream, PublishAccepted(selector, one, expiry_ms(one, ms))) for one in payloads]
 
 
 def _repeat(rows: Rows, stream: Stream, command: Publish) -> Decision | None:

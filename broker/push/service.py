@@ -14,6 +14,7 @@ import trio
 from broker.channels.registry import app_prefix
 from broker.events import Device, Selector, Subscription
 from broker.push import identity, registry
+from broker.push.lifetime import TTL_MS_MAX, expiry_ms
 from broker.push.outbox_log import AcceptPublish
 from broker.push.registration import (
     PatchDevice,
@@ -29,7 +30,6 @@ from broker.storage_errors import mapped
 from storage import Log, View
 
 T = TypeVar("T")
-TTL_MS_MAX = 24 * 3_600_000
 
 
 class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,15 +147,19 @@ class Push:
         self, app: str, selector: Selector, payload: dict[str, Any], ttl_ms: int = TTL_MS_MAX
     ) -> None:
         """Accept a notification: on disk when this returns, and delivered from then on."""
-        expires_ms = self._log.clock.now() + min(ttl_ms, TTL_MS_MAX)
+        now_ms = self._log.clock.now()
+        expires_ms = min(now_ms + ttl_ms, expiry_ms(payload, now_ms))
         await self._run(app, AcceptPublish(app, selector, payload, expires_ms))
 
     async def publish_each(
         self, app: str, notices: Sequence[tuple[Selector, dict[str, Any]]]
     ) -> None:
         """Accept notifications in one commit."""
-        expires_ms = self._log.clock.now() + TTL_MS_MAX
-        accepts = [AcceptPublish(app, *notice, expires_ms) for notice in notices]
+        now_ms = self._log.clock.now()
+        accepts = [
+            AcceptPublish(app, selector, payload, expiry_ms(payload, now_ms))
+            for selector, payload in notices
+        ]
         with mapped():
             for result in await self._log.submit_all(accepts, app=app):
                 if isinstance(result, Exception):

@@ -13,8 +13,8 @@ import broker
 from broker import Broker, offline
 from broker.events import Attempt, Kind, PublishAccepted, Selector
 from broker.push import outbox_log, registry
+from broker.push.lifetime import TTL_MS_MAX
 from broker.push.outbox_log import ProgressPublish
-from broker.push.service import TTL_MS_MAX
 from broker.retention import PUBLISHES_RETENTION_MS
 from broker.settings import HOUR_MS
 from storage import LogSettings

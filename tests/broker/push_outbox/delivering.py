@@ -12,8 +12,9 @@ from typing import Any
 import broker
 from broker.events import Device, Selector, Subscription
 from broker.push import outbox_log
+from broker.push.lifetime import TTL_MS_MAX
 from broker.push.outbox_log import Due, PublishRow
-from broker.push.service import TTL_MS_MAX, DeviceSpec
+from broker.push.service import DeviceSpec
 from broker.tenancy import NamespaceRules
 from tests.broker.acting import Acting, Time
 from tests.broker.push_outbox.gateway import PAYLOAD, TRANSPORT, Gateway, address
