@@ -187,8 +187,9 @@ class Outbox:
         """What is due, as it is due."""
         while True:
             self._news = trio.Event()
+            began = trio.current_time()
             wait_s = await self._start_due()
-            with trio.move_on_after(wait_s):
+            with trio.move_on_at(began + wait_s):
                 await self._news.wait()
 
     async def _start_due(self) -> float:
