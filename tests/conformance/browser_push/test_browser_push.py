@@ -61,6 +61,13 @@ def notification(title: str = TITLE) -> dict[str, str]:
     return {"title": title, "body": BODY}
 
 
+def payload(size: int) -> dict[str, Any]:
+    """One that is so many bytes before it is encrypted."""
+    made = {"notification": {"title": TITLE}, "data": {"pad": ""}}
+    bare = len(json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode())
+    return {**made, "data": {"pad": "x" * (size - bare)}}
+
+
 def allow_push(broker: ServerProcess, namespace: str) -> None:
     """As an operator does."""
     command = [sys.executable, "-m", "api.cli", "namespaces", "set", namespace, "--push-enabled"]
@@ -84,12 +91,12 @@ def test_a_notification_is_shown(
 ) -> None:
     refused = len(service.refusals)
     device, endpoint = activated(page, broker, binary=binary)
+    subscription = service.of(endpoint)
     publish(broker, {"deviceId": device}, notification=notification(), data={"n": [1, None]})
+    acknowledged(service, subscription, DELIVERED)
     assert page.call("next") == {"notification": notification(), "data": {"n": [1, None]}}
     (shown,) = page.call("shown")
     assert (shown["title"], shown["body"], shown["data"]) == (TITLE, BODY, {"n": [1, None]})
-    subscription = service.of(endpoint)
-    acknowledged(service, subscription, DELIVERED)
     (sent,) = subscription.sent
     assert sent["urgency"] == "high"
     assert len(service.refusals) == refused
@@ -149,9 +156,7 @@ def test_the_largest_notification(
     page: Firefox, broker: ServerProcess, service: PushService
 ) -> None:
     device, endpoint = activated(page, broker)
-    empty = {"notification": {"title": TITLE}, "data": {"pad": ""}}
-    pad = BYTES_MAX - len(json.dumps(empty, ensure_ascii=False, separators=(",", ":")).encode())
-    largest = {"notification": {"title": TITLE}, "data": {"pad": "x" * pad}}
+    largest = payload(BYTES_MAX)
     publish(broker, {"deviceId": device}, **largest)
     assert page.call("next") == largest
     acknowledged(service, service.of(endpoint), DELIVERED)
@@ -161,15 +166,16 @@ def test_the_largest_notification(
 def test_a_larger_notification_is_not_sent(
     page: Firefox, broker: ServerProcess, service: PushService
 ) -> None:
-    """It is refused for itself: the device is as good as before."""
+    """It is refused here, and for itself: the device is as good as before."""
     device, endpoint = activated(page, broker)
     page.call("watch", options(broker, key=KEY))
-    publish(broker, {"deviceId": device}, data={"pad": "x" * BYTES_MAX})
+    refused = len(service.refusals)
+    publish(broker, {"deviceId": device}, **payload(BYTES_MAX + 1))
     report = page.call("report")
     assert (report["deviceId"], report["code"], report["state"]) == (device, 103004, "ACTIVE")
     publish(broker, {"deviceId": device}, notification=notification())
     assert page.call("next")["notification"] == notification()
-    assert len(service.of(endpoint).sent) == 1
+    assert (len(service.of(endpoint).sent), len(service.refusals)) == (1, refused)
 
 
 def test_a_subscription_that_is_gone(
