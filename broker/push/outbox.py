@@ -35,8 +35,9 @@ from storage import Log, Record, View
 
 PAGE_DEVICES = 100
 PAGE_PATIENCE_S = 2.0
+CROWDED_PATIENCE_S = 0.1  # while other notifications wait for their turn
 PUBLISHES_AT_ONCE = 64
-TRIED_AGAIN_AT_ONCE = 200
+TRIED_AGAIN_AT_ONCE = 1_000
 LEASE_MS = 60_000  # when what a page did not wait for is tried again, if nothing is heard of it
 LOG_RETRY_S = 1.0
 logger = logging.getLogger("tidelog.push")
@@ -145,11 +146,19 @@ class Outbox:
         for target in work.targets:
             self._nursery.start_soon(self._first, row, target, work)
         if work.targets:
-            with trio.move_on_after(PAGE_PATIENCE_S):
-                await work.over.wait()
+            await self._wait(work)
         work.is_closed = True
         late = {_id(target) for target in work.targets} - work.tried.keys()
         self._overdue |= {(row.serial, device) for device in late}
+
+    async def _wait(self, work: _PageWork) -> None:
+        """Until a page is over, or for as long as there is patience: little while others queue."""
+        until = trio.current_time() + PAGE_PATIENCE_S
+        while not work.over.is_set() and trio.current_time() < until:
+            with trio.move_on_after(CROWDED_PATIENCE_S):
+                await work.over.wait()
+            if self._publishes.statistics().tasks_waiting:
+                return
 
     async def _first(self, row: PublishRow, target: Target, work: _PageWork) -> None:
         """The first attempt for a device; one that its page did not wait for is settled here."""

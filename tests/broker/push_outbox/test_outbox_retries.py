@@ -10,7 +10,7 @@ import trio
 from broker import randomness
 from broker.push.attempts import RETRY_MS
 from broker.push.lanes import AT_ONCE, FAILURES_TO_OPEN, OPEN_S_MIN
-from broker.push.outbox import LEASE_MS, PAGE_PATIENCE_S
+from broker.push.outbox import LEASE_MS, PAGE_PATIENCE_S, PUBLISHES_AT_ONCE
 from broker.push.transport import SENT, Verdict
 from tests.broker.acting import Time
 from tests.broker.push_outbox.delivering import CHANNEL, Delivering
@@ -124,6 +124,24 @@ async def test_one_slow_provider_holds_nobody(outbox: Delivering, time: Time) ->
     await time.passes(LEASE_MS, outbox)
     await outbox.nothing_happens()
     assert len(outbox.gateway.got) == 12
+
+
+async def test_many_notifications_for_a_slow_provider_hold_nobody(
+    outbox: Delivering, time: Time
+) -> None:
+    """There is less patience with a page while others queue."""
+    answer = trio.Event()
+    outbox.gateway.always["slow"] = answer
+    await outbox.registered("s", endpoint="slow")
+    await outbox.registered("quick", endpoint="up")
+    for _ in range(5 * PUBLISHES_AT_ONCE):
+        await outbox.notify(device_id="s")
+    await outbox.notify(device_id="quick")
+    begun_ms = time.wall()
+    while "quick" not in outbox.gateway.names():
+        await time.passes(100, outbox)
+    assert time.wall() - begun_ms <= PAGE_PATIENCE_S * 1_000
+    answer.set()
 
 
 async def test_what_is_still_under_way_is_not_tried_beside_it(
