@@ -108,8 +108,8 @@ class PushService:
             if refused:
                 self.refusals.append(refused)
             elif subscription:
+                subscription.sent.append(headers)  # before anybody can see what comes of it
                 self._notify(channel, headers, body)
-                subscription.sent.append(headers)
             self._news.notify_all()
         return refused.status if refused else 201
 
@@ -125,7 +125,8 @@ class PushService:
     def _notify(self, channel: str, headers: dict[str, str], body: bytes) -> None:
         if self._flips:
             self._flips = False
-            body = body[:-1] + bytes([body[-1] ^ 1])
+            head, flipped = body[: checks.HEADER_BYTES], body[checks.HEADER_BYTES] ^ 1
+            body = head + bytes([flipped]) + body[len(head) + 1 :]
         assert self._browser
         told = {
             "messageType": "notification",

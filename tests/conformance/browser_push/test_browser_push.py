@@ -233,3 +233,21 @@ def test_a_subscription_to_another_key(
     publish(broker, {"deviceId": ours}, notification=notification("accepted"))
     assert page.call("next")["notification"]["title"] == "accepted"
     acknowledged(service, service.of(endpoint), DELIVERED)
+
+
+def test_kill_9(page: Firefox, broker: ServerProcess, service: PushService) -> None:
+    """What was accepted is shown, and the key that browsers subscribed with is the broker's still.
+    Whether it was sent before the kill cannot be known, so it may be sent again: with its topic."""
+    device, endpoint = activated(page, broker)
+    publish(broker, {"deviceId": device}, notification=notification("before"))
+    broker.kill()
+    broker.start()
+    assert page.call("next")["notification"]["title"] == "before"
+    publish(broker, {"deviceId": device}, notification=notification("after"))
+    titles = ["before"]
+    while titles[-1] == "before":
+        titles.append(page.call("next")["notification"]["title"])
+    assert titles[-1] == "after"
+    *before, after = (sent["topic"] for sent in service.of(endpoint).sent)
+    assert len({*before}) == 1
+    assert after not in before
