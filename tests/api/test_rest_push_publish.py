@@ -13,6 +13,7 @@ import trio
 from api.rest.push_publish import NOTICES_MAX
 from broker.channel import Channel
 from broker.events import Kind
+from broker.tenancy import NamespaceRules
 from tests.api.push_bodies import SUBSCRIPTIONS, TARGET, enable_push, to_channel
 from tests.api.rest_server import (
     TYPES,
@@ -238,9 +239,14 @@ async def test_a_message_that_is_sent_again_notifies_once(pushed: RestServer) ->
 
 
 async def test_messages_that_notify_nobody(pushed: RestServer) -> None:
-    """Where push is not enabled, nobody is subscribed, or nothing is said."""
-    await subscribe(pushed, "push:a", deviceId="dev")
+    """Where push is not enabled, or not any more, nobody is subscribed, or nothing is said."""
+    set_namespace = pushed.broker.apps.set_namespace
+    await set_namespace(pushed.app, "was", NamespaceRules(push_enabled=True))
+    for channel in ("push:a", "was:a"):
+        await subscribe(pushed, channel, deviceId="dev")
+    await set_namespace(pushed.app, "was", NamespaceRules())
     for channel, extras in (
+        ("was:a", {"push": PAYLOAD}),
         ("plain", {"push": PAYLOAD}),
         ("push:b", {"push": PAYLOAD}),
         ("push:a", {"headers": {"push": "x"}}),

@@ -26,6 +26,7 @@ from tests.api.rest_server import JSON, MSGPACK
 
 KEY_NAME = os.environ["TIDELOG_KEY_NAME"]
 CHANNELS = os.environ["TIDELOG_CHANNELS"].split(",")
+DEVICE = os.environ["TIDELOG_DEVICE"]
 _ENCODE = {JSON: msgspec.json.encode, MSGPACK: msgpack.packb}
 _TRUE = ("true", "1")
 
@@ -40,6 +41,8 @@ def map_path_parameters(
     known = {**path_parameters}
     if "key_name" in known and _is_even(known["key_name"]):
         known["key_name"] = KEY_NAME
+    if "device_id" in known and _is_even(known["device_id"]):
+        known["device_id"] = DEVICE
     if "channel_id" in known and _is_even(known["channel_id"]):
         known["channel_id"] = CHANNELS[len(str(path_parameters["channel_id"])) // 2 % 2]
     return known

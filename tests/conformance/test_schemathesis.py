@@ -24,6 +24,12 @@ import pytest
 from tests.conformance.serving import ROOT, serving
 
 CHANNELS = ("c", "d")
+DEVICE = {
+    "id": "dev",
+    "platform": "ios",
+    "formFactor": "phone",
+    "push": {"recipient": {"transportType": "apns", "deviceToken": "7f01"}},
+}
 SEED = 20_241
 EXAMPLES_MAX = 20  # of the random ones, for each operation
 WITHIN_S = 240
@@ -61,6 +67,11 @@ def made_app(url: str) -> dict[str, Any]:
             headers={"Content-Type": "application/x-msgpack"},
             auth=(key["keyName"], key["keySecret"]),
         ).raise_for_status()
+    httpx.put(
+        f"{url}/push/deviceRegistrations/{DEVICE['id']}",
+        json=DEVICE,
+        auth=(key["keyName"], key["keySecret"]),
+    ).raise_for_status()
     return app
 
 
@@ -87,6 +98,7 @@ def run(url: str, key: dict[str, Any], path: Path) -> subprocess.CompletedProces
         "SCHEMATHESIS_HOOKS": "tests.conformance.openapi_hooks",
         "TIDELOG_KEY_NAME": key["keyName"],
         "TIDELOG_CHANNELS": ",".join(CHANNELS),
+        "TIDELOG_DEVICE": str(DEVICE["id"]),
     }
     return subprocess.run(
         command(url, key["keyStr"]),
