@@ -44,7 +44,7 @@ def routes(broker: Broker, settings: ServerSettings, guard: Guard) -> Blueprint:
         principal = caller(broker)
         spec = read_device(await body(), guard)
         identity.require_own(principal, push.device(principal.app_id, spec.id), spec.id)
-        identity.require_client(principal, spec.client_id)
+        spec = msgspec.structs.replace(spec, client_id=identity.owner(principal, spec.client_id))
         device = await push.register(principal.app_id, spec)
         token = identity_token(broker, principal, device)
         return reply({**described(broker, principal, device), "deviceIdentityToken": token}, 201)
@@ -133,8 +133,8 @@ def _permitted(principal: Principal, before: Device | None, spec: DeviceSpec) ->
     """A device as the caller may replace it. A device is not told whose it is by itself: it keeps
     its client and metadata. Raises Unauthorized 40160."""
     if before is None or not identity.is_device(principal, before):
-        identity.require_client(principal, spec.client_id)
-        return spec
+        owner = identity.owner(principal, spec.client_id)
+        return msgspec.structs.replace(spec, client_id=owner)
     kept = {"client_id": before.client_id, "metadata": before.metadata}
     if any(getattr(spec, name) not in (None, value) for name, value in kept.items()):
         identity.require_admin(principal)

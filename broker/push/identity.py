@@ -76,6 +76,18 @@ def require_client(principal: Principal, client_id: str | None) -> None:
         raise Unauthorized("the credentials are not for this client's devices", NOT_PERMITTED)
 
 
+def owner(principal: Principal, client_id: str | None) -> str | None:
+    """Whose a device is that the caller registers as `client_id`'s: his own where that is not said
+    (ably-js says it only where its options do). Nobody's where nobody knows who he is, and from
+    then on its token alone is good for it. Raises Unauthorized 40160."""
+    if is_admin(principal):
+        return client_id
+    if client_id is None and principal.kind != "key" and principal.device_id is None:
+        return None if principal.client_id == "*" else principal.client_id
+    require_client(principal, client_id)
+    return client_id
+
+
 def _is_client(principal: Principal, client_id: str | None) -> bool:
     """A key may speak for anybody; a token for its own client."""
     if principal.kind == "key" and principal.client_id is None:

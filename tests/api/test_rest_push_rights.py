@@ -111,6 +111,33 @@ async def test_a_client_sees_to_nobody_elses(server: RestServer) -> None:
     assert server.broker.log.position == before
 
 
+async def test_a_clients_device_is_its_own_without_saying_so(server: RestServer) -> None:
+    """ably-js leaves the client out where its options do not name it."""
+    ann = await as_client(server)
+    for method, path in (("POST", DEVICES), ("PUT", one("put"))):
+        new = new_device(path.rpartition("/")[2] if method == "PUT" else "dev")
+        assert decode(await send(ann, method, path, new))["clientId"] == "ann"
+
+
+async def test_whoever_may_subscribe_registers_a_device_of_nobody(server: RestServer) -> None:
+    """It is its token's from then on: another stranger can do nothing about it."""
+    claims = {"x-ably-capability": '{"*":["push-subscribe"]}'}
+    stranger = await server.connect(bearer(server.token(**claims)))
+    reply = await send(stranger, "POST", DEVICES, new_device())
+    assert reply.status_code == 201
+    assert "clientId" not in decode(reply)
+    for again in (
+        await send(stranger, "POST", DEVICES, new_device()),
+        await send(stranger, "PUT", one(), new_device()),
+        await stranger.get(one()),
+        await stranger.delete(one()),
+        await send(stranger, "POST", DEVICES, new_device("other", clientId="ann")),
+    ):
+        assert error_of(again) == NOT_PERMITTED
+    token = {TOKEN: decode(reply)["deviceIdentityToken"]["token"]}
+    assert (await stranger.get(one(), headers=token)).status_code == 200
+
+
 async def test_who_may_not_subscribe_may_nothing(server: RestServer) -> None:
     claims = {"x-ably-capability": '{"*":["publish"]}', "x-ably-clientId": "ann"}
     client = await server.connect(bearer(server.token(**claims)))
