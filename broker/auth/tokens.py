@@ -144,7 +144,7 @@ def _principal(key: Key, claims: Claims) -> Principal:
         expires_ms=claims.expires_ms,
         revocation_key=claims.revocation_key,
         device_id=claims.device_id,
-        token_id=claims.token_id,
+        token_id=claims.token_id if claims.device_id else None,
     )
 
 

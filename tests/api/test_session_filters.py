@@ -209,19 +209,24 @@ async def test_stalled_and_catching_up(talk: Talk, m: Editing) -> None:
 
 
 async def test_messages_that_begin_and_cease_to_match(talk: Talk, m: Editing) -> None:
-    """What begins to is told whole; of what ceased to nothing is told."""
+    """What begins to is told whole; of what ceased to nothing is told. One after the other: what
+    the tail brings together may be told as it came to stand."""
     me = await talk.connect()
     await me.attach(NAME)
     serial = await m.publish("1", name="b")
-    await m.append(serial, "2")
-    await m.append(serial, "3", name="a")
-    await m.append(serial, "4")
-    await m.append(serial, "5", name="b")
-    await m.append(serial, "6")
-    await m.append(serial, "7", name="a")
-    await m.update(serial, "8", name="b")
-    await m.update(serial, "9", name="a")
-    await m.append(serial, "!")
+    for change, data, renamed in (
+        (m.append, "2", {}),
+        (m.append, "3", {"name": "a"}),
+        (m.append, "4", {}),
+        (m.append, "5", {"name": "b"}),
+        (m.append, "6", {}),
+        (m.append, "7", {"name": "a"}),
+        (m.update, "8", {"name": "b"}),
+        (m.update, "9", {"name": "a"}),
+        (m.append, "!", {}),
+    ):
+        await change(serial, data, **renamed)
+        await talk.settled()
     told = [(item["action"], item["data"]) for item in await me.hears_items(NAME, 5)]
     assert told == [(1, "123"), (5, "4"), (1, "1234567"), (1, "9"), (5, "!")]
 

@@ -31,7 +31,7 @@ DEVICE = {
     "push": {"recipient": {"transportType": "apns", "deviceToken": "7f01"}},
 }
 SEED = 20_241
-EXAMPLES_MAX = 20  # of the random ones, for each operation
+EXAMPLES_MAX = 8  # of the random ones, for each operation
 WITHIN_S = 240
 CHECKS = (
     "not_a_server_error",

@@ -117,6 +117,7 @@ def test_every_lifecycle_event_has_a_name() -> None:
         if kind.__name__.startswith(("Connection", "Channel"))
     }
     others = {events.ChannelCreated, events.ChannelRemoved, events.ChannelAttached}
+    others |= {events.ChannelSubscribed, events.ChannelUnsubscribed}  # to push
     assert named - others - {events.ChannelDetached} == told_of
     assert set(meta._NAMES) == told_of
 
