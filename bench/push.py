@@ -17,6 +17,7 @@ from bench.scale import Scale
 from bench.server_process import KEY
 from bench.tables import Cell, Table
 from broker.events import Selector
+from broker.push.outbox import PAGE_DEVICES
 
 TITLE = "one message that notifies many devices, and kill -9 while it does"
 CAVEATS = """\
@@ -28,7 +29,8 @@ CAVEATS = """\
 - The gateway and whoever publishes have the other core. How many a second is a fact of this machine
   and of what else runs on it; the ratios are to mind.
 - After every row each device must have been told, always under the same id; a run that lost one
-  fails, and is not here. "Twice": what came more than once until the last device was told.
+  fails, and is not here. "Twice": what came more than once until the last device was told; after
+  a kill, what of the page that was at work had arrived.
 - Accepted: `Push.publish` in this process, which delivers nothing meanwhile. "x one device" is of
   what was accepted per second.
 - Memory: VmRSS, which has the pages of LMDB's map in it. The garbage collector is the server's own.
@@ -142,7 +144,10 @@ async def run(work: Path, scale: Scale) -> list[Table]:
             await fanout.told(1)
             turns = [await fanout.turn(n) for _ in range(scale.rounds) for n in scale.push]
             audiences = [scale.push[1]] * scale.rounds + [max(scale.push)]
-            kills = [await fanout.cut_off(n, n // 2) for n in audiences]
+            kills = [
+                await fanout.cut_off(audience, _within_a_page(audience, turn))
+                for turn, audience in enumerate(audiences)
+            ]
         finally:
             server.stop()
     note = f"{max(scale.push):,} devices were registered and subscribed before, {rate:,.0f}/s."
@@ -151,6 +156,11 @@ async def run(work: Path, scale: Scale) -> list[Table]:
         Table("Killed half-way, and started again", _KILL_COLUMNS, kills),
         await _accepted(server.data, scale),
     ]
+
+
+def _within_a_page(audience: int, turn: int) -> int:
+    """About half-way, each time elsewhere in a page: what is told twice depends on it."""
+    return audience // 2 + (1 + turn) * 29 % PAGE_DEVICES
 
 
 async def _accepted(data: Path, scale: Scale) -> Table:
