@@ -1,6 +1,9 @@
 """`push`: one message that notifies many devices: accepted, delivered, and cut off by kill -9."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 
 import msgspec
@@ -26,8 +29,9 @@ CAVEATS = """\
   limits of a real provider. At most 50 attempts at an endpoint are made at a time, and this is one.
 - The message is published over HTTP to a channel whose subscribers are the devices themselves.
   "Told" is when the last device's notification reached the gateway, from the call of the publish.
-- The gateway and whoever publishes have the other core. How many a second is a fact of this machine
-  and of what else runs on it; the ratios are to mind.
+- The gateway shares the machine, and takes about a tenth of a core. How many a second is a fact of
+  this machine and of what else runs on it: the same turns took three times the processor time while
+  it was busy. The ratios, within a round, are to mind.
 - After every row each device must have been told, always under the same id; a run that lost one
   fails, and is not here. "Twice": what came more than once until the last device was told; after
   a kill, what of the page that was at work had arrived.
@@ -38,16 +42,6 @@ CAVEATS = """\
   before the device is there. 100,000 would take longer than all the rest, so there are fewer.
 """
 _PATIENCE_S = 300.0
-_FANOUT_COLUMNS = (
-    "devices",
-    "published ms",
-    "all told s",
-    "deliveries/s",
-    "CPU us/delivery",
-    "told twice",
-    "RSS MiB before",
-    "RSS MiB after",
-)
 _KILL_COLUMNS = (
     "devices",
     "told at the kill",
@@ -56,6 +50,18 @@ _KILL_COLUMNS = (
     "told twice",
     "lost",
 )
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One notification, from its publish until all are told. Memory in KiB."""
+
+    published_s: float
+    told_s: float
+    cpu_s: float
+    twice: int
+    before: int
+    after: int
 
 
 class Fanout:
@@ -90,24 +96,15 @@ class Fanout:
             answer, _ = await client.get(f"/{self._run}/{devices}")
         return msgspec.json.decode(answer, type=Counted)
 
-    async def turn(self, audience: int) -> list[Cell]:
+    async def turn(self, audience: int) -> Turn:
         pid = self._server.pid
         before, cpu, began = resident_kib(pid), exact_cpu_seconds(pid), perf_counter()
-        accepted_s = await self.publish(audience)
+        published_s = await self.publish(audience)
         counted = await self.told(audience)
         cpu = exact_cpu_seconds(pid) - cpu
         counted.check(audience)
         told_s = counted.last_s - began
-        return [
-            audience,
-            accepted_s * 1e3,
-            told_s,
-            audience / told_s,
-            cpu / audience * 1e6,
-            counted.twice,
-            before / 1024,
-            resident_kib(pid) / 1024,
-        ]
+        return Turn(published_s, told_s, cpu, counted.twice, before, resident_kib(pid))
 
     async def cut_off(self, audience: int, told: int) -> list[Cell]:
         """Kills the server once that many were told, and starts it again."""
@@ -140,22 +137,73 @@ async def run(work: Path, scale: Scale) -> list[Table]:
         try:
             server.start()
             fanout = Fanout(server, gateway_port)
-            await fanout.publish(1)  # opens the first connections
-            await fanout.told(1)
-            turns = [await fanout.turn(n) for _ in range(scale.rounds) for n in scale.push]
-            audiences = [scale.push[1]] * scale.rounds + [max(scale.push)]
-            kills = [
-                await fanout.cut_off(audience, _within_a_page(audience, turn))
-                for turn, audience in enumerate(audiences)
-            ]
+            turns = await _turns(fanout, scale)
+            kills = await _kills(fanout, scale)
         finally:
             server.stop()
     note = f"{max(scale.push):,} devices were registered and subscribed before, {rate:,.0f}/s."
     return [
-        Table("Delivered", _FANOUT_COLUMNS, turns, [note]),
+        Table("Delivered", _fanout_columns(scale), _fanout_rows(turns, scale), [note]),
         Table("Killed half-way, and started again", _KILL_COLUMNS, kills),
         await _accepted(server.data, scale),
     ]
+
+
+async def _turns(fanout: Fanout, scale: Scale) -> dict[int, list[Turn]]:
+    """Of each audience, A B C A B C …"""
+    await fanout.turn(1)  # opens the first connections
+    turns: dict[int, list[Turn]] = {audience: [] for audience in scale.push}
+    for _ in range(scale.rounds):
+        for audience, made in turns.items():
+            made.append(await fanout.turn(audience))
+    return turns
+
+
+async def _kills(fanout: Fanout, scale: Scale) -> list[list[Cell]]:
+    audiences = [scale.push[1]] * scale.rounds + [max(scale.push)]
+    return [
+        await fanout.cut_off(audience, _within_a_page(audience, turn))
+        for turn, audience in enumerate(audiences)
+    ]
+
+
+def _fanout_columns(scale: Scale) -> tuple[str, ...]:
+    return (
+        "devices",
+        "published ms",
+        "published x one",
+        "all told s",
+        "deliveries/s",
+        f"x {scale.push[1]:,} devices",
+        "CPU us/delivery",
+        "told twice",
+        "RSS MiB before",
+        "RSS MiB after",
+    )
+
+
+def _fanout_rows(turns: dict[int, list[Turn]], scale: Scale) -> list[list[Cell]]:
+    """Medians, and medians of ratios within a round. Memory before the first and after the last."""
+    one, few = turns[scale.push[0]], turns[scale.push[1]]
+    return [
+        [
+            audience,
+            median(turn.published_s for turn in made) * 1e3,
+            ratio([turn.published_s for turn in made], [turn.published_s for turn in one]),
+            median(turn.told_s for turn in made),
+            median(_rates(audience, made)),
+            ratio(_rates(audience, made), _rates(scale.push[1], few)),
+            median(turn.cpu_s for turn in made) / audience * 1e6,
+            sum(turn.twice for turn in made),
+            made[0].before / 1024,
+            made[-1].after / 1024,
+        ]
+        for audience, made in turns.items()
+    ]
+
+
+def _rates(audience: int, made: Sequence[Turn]) -> list[float]:
+    return [audience / turn.told_s for turn in made]
 
 
 def _within_a_page(audience: int, turn: int) -> int:
