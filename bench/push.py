@@ -29,6 +29,8 @@ CAVEATS = """\
   limits of a real provider. At most 50 attempts at an endpoint are made at a time, and this is one.
 - The message is published over HTTP to a channel whose subscribers are the devices themselves.
   "Told" is when the last device's notification reached the gateway, from the call of the publish.
+  "Published" is one call in a turn, whose reply competes with the first page of deliveries; how
+  accepting depends on the number of devices is in the last table.
 - The gateway shares the machine, and takes about a tenth of a core. How many a second is a fact of
   this machine and of what else runs on it: the same turns took three times the processor time while
   it was busy. The ratios, within a round, are to mind.
