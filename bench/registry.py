@@ -13,6 +13,7 @@ from bench import (
     log,
     machine,
     opening,
+    push,
     rest,
     versions,
 )
@@ -48,6 +49,7 @@ _MODULES = {
     "filters": filters,
     "annotations": annotations,
     "versions": versions,
+    "push": push,
 }
 BENCHMARKS = {
     name: Benchmark(name, module.TITLE, module.CAVEATS, module.run)

@@ -24,7 +24,8 @@ section. Latency is from the call to the acknowledgement, exact percentiles over
 every row all that was acknowledged was looked for in the log: a row that lost or doubled a
 message would not be here. In `log`, `layouts`, `history`, `annotations` and `versions` publishers
 and the broker (or the client of the peer) share one process and its interpreter lock; the others
-drive a server of their own over the wire.
+drive a server of their own over the wire. In `push` it is the devices' gateway that must have been
+told of everything.
 """
 
 

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,14 +23,19 @@ _LIMITS = (
 
 
 class Server:
-    """`port` is chosen by the system at the first start, and kept."""
+    """`port` is chosen by the system at the first start, and kept. settings: as --set has them."""
 
-    def __init__(self, directory: Path, *, tls: bool = False) -> None:
+    def __init__(self, directory: Path, *, tls: bool = False, settings: Sequence[str] = ()) -> None:
         directory.mkdir(parents=True)
         self.tls = tls
+        self._settings = [*settings, *(f"{limit}={_UNLIMITED}" for limit in _LIMITS)]
         self.port = 0
         self._directory = directory
         self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def data(self) -> Path:
+        return self._directory / "data"
 
     @property
     def pid(self) -> int:
@@ -58,7 +63,7 @@ class Server:
     def set_namespace(self, name: str, *rules: str) -> None:
         """As an operator does, while it runs."""
         command = [sys.executable, "-m", "api.cli", "namespaces", "set", name, *rules]
-        data = ["--app", KEY.partition(".")[0], "--data", str(self._directory / "data")]
+        data = ["--app", KEY.partition(".")[0], "--data", str(self.data)]
         subprocess.run([*command, *data], cwd=_ROOT, check=True, capture_output=True)
 
     def kill(self) -> None:
@@ -81,9 +86,9 @@ class Server:
 
     def _options(self) -> list[str]:
         options = ["--port", str(self.port), "--key", KEY]
-        options += ["--data", str(self._directory / "data")]
-        for limit in _LIMITS:
-            options += ["--set", f"{limit}={_UNLIMITED}"]
+        options += ["--data", str(self.data)]
+        for one in self._settings:
+            options += ["--set", one]
         return [*options, "--tls-dev"] if self.tls else options
 
 

@@ -28,6 +28,7 @@ ROWS = {
     "filters": [3, 3],
     "annotations": [2 * 2 * len(TINY.annotations)],
     "versions": [3 * len(TINY.versions)],
+    "push": [len(TINY.push), TINY.rounds + 1, len(TINY.push)],
 }
 
 
