@@ -24,7 +24,7 @@ from tests.api.any_format import check_error, check_headers, said
 from tests.api.rest_server import JSON, MSGPACK, RestServer, decode, rest_server
 
 EXAMPLES = settings(
-    max_examples=120,
+    max_examples=60,
     deadline=None,
     database=None,
     print_blob=True,
