@@ -21,7 +21,7 @@ import msgspec
 import trio
 
 from broker.errors import BrokerError
-from broker.events import Attempt, Device, Kind
+from broker.events import Attempt, Device, Kind, PublishAccepted
 from broker.live.hub import Hub
 from broker.messages.serials import render
 from broker.push import expansion, outbox_log, registry
@@ -102,7 +102,9 @@ class Outbox:
 
     def _happened(self, record: Record) -> None:
         """A notification was accepted, or something is to be tried again."""
-        self._news.set()
+        if not isinstance(record.event, PublishAccepted):
+            self._news.set()
+            return
         with self._log.view() as view:
             row = outbox_log.publish(view, record.stream.app, record.serial)
         if row is not None:
