@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from api.push.outcome import BAD_PAYLOAD, REFUSED, NotSent
+from broker.push.lifetime import seconds
 
 Json = dict[str, Any]
 
@@ -48,7 +49,6 @@ _SHOWN = ("alert", "badge", "sound")
 _FCM_TARGETS = ("token", "topic", "condition", "to", "registration_ids", "name", "validate_only")
 _FCM_NOTIFICATION = ("title", "body", "image")  # the rest of a legacy notification is Android's
 _FCM_ANDROID = ("priority", "collapse_key", "time_to_live", "restricted_package_name")
-_TTL_TEXT = re.compile(r"([0-9]{1,9})s?")
 
 
 class ForApns(NamedTuple):
@@ -168,11 +168,10 @@ def ttl_s(payload: Json, expires_ms: int, now_ms: int) -> int:
 
 
 def _ttl(asked: object) -> int:
-    if isinstance(asked, str) and (match := _TTL_TEXT.fullmatch(asked)):
-        return int(match[1])
-    if isinstance(asked, int | float) and not isinstance(asked, bool) and 0 <= asked < 10**9:
-        return int(asked)
-    raise BAD_PAYLOAD.because("ttl must be a number of seconds")
+    found = seconds(asked)
+    if found is None:
+        raise BAD_PAYLOAD.because("ttl must be a number of seconds")
+    return found
 
 
 def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Json:

@@ -21,6 +21,7 @@ from broker.messages.acceptance import accepted
 from broker.messages.extras import is_ephemeral
 from broker.messages.message import Message
 from broker.messages.publish import Checked
+from broker.push import outbox_log
 from broker.push.lifetime import expiry_ms
 from storage import Decision, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
@@ -108,7 +109,7 @@ def _pushes(rows: Rows, command: Publish, ms: int) -> list[tuple[Stream, object]
     if not payloads or not tenancy.rules(rows, command.app, command.channel).push_enabled:
         return []
     selector = Selector(channel=command.channel)
-    stream = Stream(command.app, "", Kind.PUBLISHES)
+    stream = outbox_log.stream_of(command.app)
     return [(stream, PublishAccepted(selector, one, expiry_ms(one, ms))) for one in payloads]
 
 

@@ -17,13 +17,14 @@ def expiry_ms(payload: Mapping[str, Any], now_ms: int) -> int:
     """When nobody wants it any more."""
     notification = payload.get("notification")
     inner = notification if isinstance(notification, Mapping) else {}
-    asked = _seconds(inner.get("ttl", payload.get("ttl")))
+    asked = seconds(inner.get("ttl", payload.get("ttl")))
     if asked is None:
         return now_ms + TTL_MS_MAX
     return now_ms + min(max(asked * 1_000, TTL_MS_MIN), TTL_MS_MAX)
 
 
-def _seconds(asked: object) -> int | None:
+def seconds(asked: object) -> int | None:
+    """None for what is no time to live."""
     if isinstance(asked, str) and (match := _TEXT.fullmatch(asked)):
         return int(match[1])
     if isinstance(asked, int | float) and not isinstance(asked, bool) and 0 <= asked < 10**9:
