@@ -20,6 +20,7 @@ from api.push.transports import Transports
 from api.replies import SERVER_ID, error_reply
 from api.request_counting import counting
 from api.rest import (
+    annotations,
     apps,
     batch_presence,
     batch_publish,
@@ -69,6 +70,7 @@ def create_app(
     app.register_blueprint(channels.routes(broker))
     app.register_blueprint(messages.routes(broker, settings))
     app.register_blueprint(message.routes(broker, settings))
+    app.register_blueprint(annotations.routes(broker, settings))
     app.register_blueprint(batch_publish.routes(broker, settings))
     app.register_blueprint(presence.routes(broker))
     app.register_blueprint(batch_presence.routes(broker))

@@ -8,15 +8,27 @@ A cursor is a place in an order of the broker's own, opaque to clients.
 
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
+from msgspec import Meta
+
+from api.parameters import Count, Params
 from broker.errors import BadRequest
+from broker.messages.history import LIMIT_DEFAULT
 
 INVALID_VALUE = 40003
 CURSOR_BYTES_MAX = 512
 Links = dict[str, str]
 Query = Mapping[str, Any]
+Cursor = Annotated[str, Meta(description="as links have it")]
+
+
+class PageParams(Params, frozen=True, kw_only=True):
+    """Of a list that is asked for nothing but its pages."""
+
+    limit: Annotated[Count, Meta(description="items of a page")] = LIMIT_DEFAULT
+    cursor: Cursor = ""
 
 
 def links(word: str, first: Query, current: Query, following: Query | None) -> Links:
@@ -46,11 +58,16 @@ def links_by_cursor(word: str, query: Query, after: str, following: bytes | None
     """As `links`, of a resource in an order of the broker's own. `after`: the cursor that this page
     began behind, "" for none; `following`: where the next page begins."""
     beyond = urlsafe_b64encode(following).decode() if following else None
+    return links_behind(word, query, after, beyond)
+
+
+def links_behind(word: str, query: Query, after: str | None, following: str | None) -> Links:
+    """As `links`, where pages differ by their cursor only."""
     return links(
         word,
         query,
         {**query, "cursor": after or None},
-        {**query, "cursor": beyond} if beyond else None,
+        {**query, "cursor": following} if following else None,
     )
 
 

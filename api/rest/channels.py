@@ -9,7 +9,7 @@ from quart import Blueprint, Response, request
 from api import parameters
 from api.authentication import authenticate
 from api.operation import operation
-from api.paging import links_by_cursor, page_limit, read_cursor
+from api.paging import Cursor, links_by_cursor, page_limit, read_cursor
 from api.parameters import Count, Params
 from api.replies import reply
 from api.rest.channel_segment import channel_of
@@ -33,7 +33,7 @@ class ChannelsParams(Params, frozen=True, kw_only=True):
             "details before"
         ),
     ] = None
-    cursor: Annotated[str, Meta(description="as links have it")] = ""
+    cursor: Cursor = ""
 
 
 def routes(broker: Broker) -> Blueprint:

@@ -13,7 +13,7 @@ from api import parameters
 from api.authentication import authenticate
 from api.control import wanted
 from api.operation import operation
-from api.paging import links_by_cursor, page_limit, read_cursor
+from api.paging import Cursor, links_by_cursor, page_limit, read_cursor
 from api.parameters import Count, Params
 from api.replies import reply
 from api.rest.channel_segment import channel_of
@@ -33,7 +33,7 @@ class MembersParams(Params, frozen=True, kw_only=True):
     ] = LIMIT_DEFAULT
     client_id: Annotated[str | None, Meta(description="only this client's")] = None
     connection_id: Annotated[str | None, Meta(description="only this connection's")] = None
-    cursor: Annotated[str, Meta(description="as links have it")] = ""
+    cursor: Cursor = ""
 
 
 def routes(broker: Broker) -> Blueprint:

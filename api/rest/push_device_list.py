@@ -11,33 +11,27 @@ from quart import Blueprint, Response, request
 
 from api import parameters
 from api.operation import operation
-from api.paging import links_by_cursor, read_cursor
-from api.parameters import Count, Params
+from api.paging import Cursor, links_by_cursor, read_cursor
+from api.parameters import Params
 from api.replies import no_content, reply
 from api.rest.push_caller import caller, identified
 from api.rest.push_described import described
-from api.rest.push_resources import DeviceDetails
+from api.rest.push_resources import LIMIT_MAX, DeviceDetails, Limit
 from broker import Broker
 from broker.errors import BadRequest
 from broker.events import Device
 from broker.messages.history import LIMIT_DEFAULT
 from broker.push import identity
 
-LIMIT_MAX = 1_000
-
-
-class DevicesParams(Params, frozen=True, kw_only=True):
-    device_id: Annotated[str | None, Meta(description="only this one")] = None
-    client_id: Annotated[str | None, Meta(description="only this client's")] = None
-    limit: Annotated[Count, Meta(description="devices of a page; at most 1,000 are given")] = (
-        LIMIT_DEFAULT
-    )
-    cursor: Annotated[str, Meta(description="as links have it")] = ""
-
 
 class WhichDevices(Params, frozen=True, kw_only=True):
     device_id: Annotated[str | None, Meta(description="this one")] = None
     client_id: Annotated[str | None, Meta(description="those of this client")] = None
+
+
+class DevicesParams(WhichDevices, frozen=True, kw_only=True):
+    limit: Limit = LIMIT_DEFAULT
+    cursor: Cursor = ""
 
 
 def routes(broker: Broker) -> Blueprint:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, UnsetType, field
 
+from api.parameters import Count
 from api.rest.bodies import Body, Notification, Push
 from api.rest.resources import Ms, Resource
 
@@ -11,6 +12,8 @@ Platform = Literal["android", "ios", "browser"]
 FormFactor = Literal["phone", "tablet", "desktop", "tv", "watch", "car", "embedded", "other"]
 TransportType = Literal["apns", "fcm", "gcm", "web", "webhook", "ablyChannel"]
 Text = str | UnsetType
+LIMIT_MAX = 1_000
+Limit = Annotated[Count, Meta(description="items of a page; at most 1,000 are given")]
 
 
 class Recipient(Body, frozen=True, kw_only=True):

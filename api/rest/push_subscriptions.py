@@ -10,13 +10,13 @@ from quart import Blueprint, Response, request
 from api import parameters
 from api.formats import decode_body
 from api.operation import operation
-from api.paging import links_by_cursor, read_cursor
-from api.parameters import Count, Params
+from api.paging import Cursor, links_by_cursor, read_cursor
+from api.parameters import Params
 from api.replies import no_content, reply
 from api.rest.channel_segment import named_channel
 from api.rest.push_caller import caller, identified
 from api.rest.push_reading import checked_id, fields_of
-from api.rest.push_resources import NewSubscription
+from api.rest.push_resources import LIMIT_MAX, Limit, NewSubscription
 from api.rest.push_resources import Subscription as SubscriptionOnWire
 from api.rest.resources import plain
 from api.settings import ServerSettings
@@ -27,7 +27,6 @@ from broker.events import Subscription
 from broker.messages.history import LIMIT_DEFAULT
 from broker.push import identity
 
-LIMIT_MAX = 1_000
 OF_DEVICE, OF_CLIENT = b"d", b"c"
 
 
@@ -41,17 +40,13 @@ class SubscriptionsParams(WhichSubscriptions, frozen=True, kw_only=True):
     concat_filters: Annotated[
         bool, Meta(description="those of the device and those of the client")
     ] = False
-    limit: Annotated[Count, Meta(description="items of a page; at most 1,000 are given")] = (
-        LIMIT_DEFAULT
-    )
-    cursor: Annotated[str, Meta(description="as links have it")] = ""
+    limit: Limit = LIMIT_DEFAULT
+    cursor: Cursor = ""
 
 
 class ChannelsParams(Params, frozen=True, kw_only=True):
-    limit: Annotated[Count, Meta(description="items of a page; at most 1,000 are given")] = (
-        LIMIT_DEFAULT
-    )
-    cursor: Annotated[str, Meta(description="as links have it")] = ""
+    limit: Limit = LIMIT_DEFAULT
+    cursor: Cursor = ""
 
 
 def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
