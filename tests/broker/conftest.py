@@ -7,6 +7,7 @@ import pytest
 
 import broker
 from broker.broker import Broker
+from tests.storage.conftest import probe_here
 
 START_MS = 1_700_000_000_000
 
@@ -22,6 +23,13 @@ class FakeClock:
 
     def advance(self, ms: int) -> None:
         self.ms += ms
+
+
+@pytest.fixture
+def probe_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that open some hundred logs: the checks run in this process (tests/storage)."""
+    for module in ("opening", "verify"):
+        monkeypatch.setattr(f"storage.{module}.probe", probe_here)
 
 
 @pytest.fixture

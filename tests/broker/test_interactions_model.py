@@ -33,7 +33,6 @@ from tests.broker.acting import Acting
 from tests.broker.conftest import FakeClock
 from tests.broker.interactions.editing import Editing, reaction
 from tests.broker.interactions_model import Annotated, Kept, Model
-from tests.storage.conftest import probe_here
 
 FIRST = int(os.environ.get("TIDELOG_SEED", "0"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("TIDELOG_SEEDS", "20")))
@@ -44,11 +43,7 @@ CLIENTS = ["me", "you", None]
 ABOUT = (Kind.VERSIONS, Kind.ANNOTATIONS)
 
 
-@pytest.fixture(autouse=True)
-def _probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These tests open some hundred logs; the checks run in this process (tests/storage)."""
-    for module in ("opening", "verify"):
-        monkeypatch.setattr(f"storage.{module}.probe", probe_here)
+pytestmark = pytest.mark.usefixtures("probe_in_process")
 
 
 class History:

@@ -48,7 +48,6 @@ from storage import Cut, Log, LogSettings, Outcome, Retention, Span, Stream, ope
 from storage.verify import verify
 from tests.broker.conftest import FakeClock
 from tests.broker.realtime_model import Held, Model
-from tests.storage.conftest import probe_here
 
 FIRST = int(os.environ.get("TIDELOG_SEED", "0"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("TIDELOG_SEEDS", "25")))
@@ -77,11 +76,7 @@ STREAMS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These tests open some hundred logs; the checks run in this process (tests/storage)."""
-    for module in ("opening", "verify"):
-        monkeypatch.setattr(f"storage.{module}.probe", probe_here)
+pytestmark = pytest.mark.usefixtures("probe_in_process")
 
 
 class History:

@@ -34,7 +34,6 @@ from storage.verify import verify
 from tests.broker.conftest import FakeClock
 from tests.broker.push.push_model import AppModel, Known, Of
 from tests.broker.push.registered import address, spec
-from tests.storage.conftest import probe_here
 
 FIRST = int(os.environ.get("TIDELOG_SEED", "0"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("TIDELOG_SEEDS", "12")))
@@ -47,11 +46,8 @@ CHANNELS = ["push:a", "push:b", "push:c"]
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These tests open some hundred logs; the checks run in this process (tests/storage). Few
-    devices are many."""
-    for module in ("opening", "verify"):
-        monkeypatch.setattr(f"storage.{module}.probe", probe_here)
+def _quick(probe_in_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few devices are many."""
     monkeypatch.setattr(registration, "REMOVED_AT_ONCE", 3)
 
 

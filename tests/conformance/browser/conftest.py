@@ -3,7 +3,6 @@
 The brokers are not those of the other SDKs: these tests kill them.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -11,10 +10,9 @@ import pytest
 
 from tests.conformance.browser import chromium
 from tests.conformance.browser.chromium import Chromium, Page
-from tests.conformance.browser.site import ABLY, serving_the_page
+from tests.conformance.browser.site import serving_the_page, skip_without
 from tests.conformance.serving import ServerProcess, serving
 
-REQUIRED = "TIDELOG_REQUIRE_SDK_TESTS"
 # Longer than any test: whoever leaves during one has said so.
 PATIENT = ("--set", "broker.presence_leave_delay_ms=110000")
 
@@ -45,20 +43,10 @@ def _browser(
     browser.end()
 
 
-def _check_missing() -> None:
-    lack = chromium.missing()
-    if not lack and not ABLY.exists():
-        lack = f"ably-js is not installed: npm ci --prefix {ABLY.parents[3]}"
-    if lack and os.environ.get(REQUIRED):
-        pytest.fail(f"{lack}, and {REQUIRED} is set")
-    if lack:
-        pytest.skip(lack)
-
-
 @pytest.fixture
 def open_page(request: pytest.FixtureRequest, site: str) -> Iterator[Callable[[], Page]]:
     """Opens the page once more, as in another browser."""
-    _check_missing()
+    skip_without(chromium.missing())
     browser: Chromium = request.getfixturevalue("_browser")
     with ExitStack() as stack:
 

@@ -1,11 +1,15 @@
 """The page's own web server: its origin is never that of the broker."""
 
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
+
+REQUIRED = "TIDELOG_REQUIRE_SDK_TESTS"
 HOME = Path(__file__).parent
 ABLY = HOME.parent / "node" / "node_modules" / "ably" / "build" / "ably.min.js"
 FILES = {
@@ -13,6 +17,16 @@ FILES = {
     "/page.js": ("text/javascript; charset=utf-8", HOME / "page.js"),
     "/ably.js": ("text/javascript; charset=utf-8", ABLY),
 }
+
+
+def skip_without(lack: str) -> None:
+    """Skip for what a browser test lacks, ably-js included; fail where it must not."""
+    if not lack and not ABLY.exists():
+        lack = f"ably-js is not installed: npm ci --prefix {ABLY.parents[3]}"
+    if lack and os.environ.get(REQUIRED):
+        pytest.fail(f"{lack}, and {REQUIRED} is set")
+    if lack:
+        pytest.skip(lack)
 
 
 class _Files(BaseHTTPRequestHandler):

@@ -4,19 +4,17 @@ A page's device, its subscription and its notifications belong to its origin, so
 of another.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conformance.browser.site import ABLY, serving_the_page
+from tests.conformance.browser.site import ABLY, serving_the_page, skip_without
 from tests.conformance.browser_push import firefox, push_service
 from tests.conformance.browser_push.firefox import Firefox
 from tests.conformance.browser_push.push_service import PushService
 from tests.conformance.serving import ServerProcess, serving
 
-REQUIRED = "TIDELOG_REQUIRE_SDK_TESTS"
 LOOPBACK = ("--set", "push.allow_loopback_targets=true")
 HOME = Path(__file__).parent
 SCRIPT = "text/javascript; charset=utf-8"
@@ -49,20 +47,10 @@ def _browser(tmp_path_factory: pytest.TempPathFactory, service: PushService) -> 
     browser.end()
 
 
-def _check_missing() -> None:
-    lack = firefox.missing()
-    if not lack and not ABLY.exists():
-        lack = f"ably-js is not installed: npm ci --prefix {ABLY.parents[3]}"
-    if lack and os.environ.get(REQUIRED):
-        pytest.fail(f"{lack}, and {REQUIRED} is set")
-    if lack:
-        pytest.skip(lack)
-
-
 @pytest.fixture
 def page(request: pytest.FixtureRequest) -> Iterator[Firefox]:
     """The browser, showing the page of an origin that it never saw before."""
-    _check_missing()
+    skip_without(firefox.missing())
     browser: Firefox = request.getfixturevalue("_browser")
     with serving_the_page(FILES) as address:
         browser.go(address)
