@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+import broker
 from bench.acknowledged import Wrong
 from bench.history import _check
 from bench.layouts import LAYOUTS, Layout
-from bench.publishers import Bare, bare, tidelog
+from bench.publishers import Bare, Tidelog, bare, tidelog
 from bench.redis_peer import Redis, RedisConnections, RedisFailed, redis
 from broker import HistoryPage, StoredMessage
+from broker.stats.counters import Counters
 from storage import Log, Outcome
 
 TURN_S = 0.02
@@ -27,6 +29,22 @@ async def test_tidelog_publishes_and_checks_itself(tmp_path: Path):
             assert sample.written_bytes > sample.messages * 256
             assert sample.commits >= 1
     assert [contender.name for contender in contenders] == ["tidelog", "tidelog, ids"]
+
+
+class _AtTheFullMinute(Tidelog):
+    """Usage is written down while it publishes, as it is when a minute ends within a turn."""
+
+    async def publish(self, numbers: Sequence[int]) -> Sequence[Any]:
+        minute = (0, Counters({"messages.inbound.all.messages.count": 1}))
+        await self._broker.add_stats(self._app, [minute])
+        return await super().publish(numbers)
+
+
+async def test_what_the_broker_writes_itself_is_nobodys_message(tmp_path: Path):
+    async with broker.open(tmp_path) as opened:
+        contender = _AtTheFullMinute("tidelog", opened, 1, keyed=False)
+        sample = await contender.turn(1, TURN_S)
+    assert sample.messages >= 1
 
 
 async def test_bare_submits_in_batches(tmp_path: Path):
