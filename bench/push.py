@@ -19,7 +19,7 @@ from bench.realtime.server import Server
 from bench.scale import Scale
 from bench.server_process import KEY
 from bench.tables import Cell, Table
-from broker.events import Selector
+from broker.push.events import Selector
 from broker.push.outbox import PAGE_DEVICES
 
 TITLE = "one message that notifies many devices, and kill -9 while it does"

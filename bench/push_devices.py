@@ -9,7 +9,7 @@ import trio
 import broker
 from bench.server_process import KEY
 from broker import Broker
-from broker.events import Subscription
+from broker.push.events import Subscription
 from broker.push.service import DeviceSpec
 from broker.tenancy import NamespaceRules
 

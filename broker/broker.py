@@ -33,7 +33,7 @@ from broker.channels.presence import MembersPage, members_page
 from broker.clock import Clock, wall_clock
 from broker.domain import broker_domain
 from broker.errors import BadRequest, BrokerError, NotFound
-from broker.events import Kind
+from broker.event import Kind
 from broker.interactions.annotator import Annotator
 from broker.interactions.editor import Editor
 from broker.live.epoch import Epoch

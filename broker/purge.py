@@ -18,10 +18,10 @@ from broker import randomness, tenancy
 from broker.channels import lifecycle, registry
 from broker.channels.presence import ClearMembers
 from broker.errors import BadRequest, NotFound
+from broker.event import Kind
 from broker.events import (
     ChannelClosed,
     ChannelRemoved,
-    Kind,
     MessageAppended,
     MessagePublished,
     MessageUpdated,

@@ -19,8 +19,8 @@ from api.rest.push_resources import DeviceChange, DeviceDetails, NewDevice
 from api.settings import ServerSettings
 from broker import Broker
 from broker.auth.credentials import Principal, check_client_id
-from broker.events import Device
 from broker.push import identity
+from broker.push.events import Device
 from broker.push.service import DeviceSpec
 
 

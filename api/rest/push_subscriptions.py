@@ -23,9 +23,9 @@ from api.settings import ServerSettings
 from broker import Broker
 from broker.auth.credentials import Principal
 from broker.errors import BadRequest
-from broker.events import Subscription
 from broker.messages.history import LIMIT_DEFAULT
 from broker.push import identity
+from broker.push.events import Subscription
 
 OF_DEVICE, OF_CLIENT = b"d", b"c"
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import trio
 
 from broker import randomness
-from broker.events import Device
+from broker.push.events import Device
 from broker.push.lanes import Closed, Lanes
 from broker.push.outbox_log import PublishRow
 from broker.push.sealing import Sealer

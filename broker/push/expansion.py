@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from broker.events import Device, Selector, Subscription
 from broker.push import registry
+from broker.push.events import Device, Selector, Subscription
 from broker.push.rows import DIGEST_BYTES, subscribers_of
 from storage import Rows
 

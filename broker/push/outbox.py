@@ -21,11 +21,12 @@ import msgspec
 import trio
 
 from broker.errors import BrokerError
-from broker.events import Attempt, Device, Kind, PublishAccepted
+from broker.event import Kind
 from broker.live.hub import Hub
 from broker.messages.serials import render
 from broker.push import expansion, outbox_log, registry
 from broker.push.attempts import Attempts, Tried, standing
+from broker.push.events import Attempt, Device, PublishAccepted
 from broker.push.outbox_log import ProgressPublish, PublishRow, SettleDelivery, Waiting
 from broker.push.registration import ReportDevice
 from broker.push.reports import Reports

@@ -16,10 +16,10 @@ import msgspec
 from broker import tenancy
 from broker.channels.registry import app_prefix
 from broker.errors import NotFound
-from broker.events import (
+from broker.event import Kind
+from broker.push.events import (
     Attempt,
     DeliverySettled,
-    Kind,
     PublishAccepted,
     PublishProgressed,
     Selector,

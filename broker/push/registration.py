@@ -10,7 +10,8 @@ import msgspec
 
 from broker import tenancy
 from broker.errors import BadRequest, NotFound, Unauthorized
-from broker.events import (
+from broker.push import registry
+from broker.push.events import (
     ChannelSubscribed,
     ChannelUnsubscribed,
     Device,
@@ -19,7 +20,6 @@ from broker.events import (
     PushRemoved,
     Subscription,
 )
-from broker.push import registry
 from broker.push.registry import stream_of
 from broker.push.rows import subscriptions_of
 from storage import Decision, Rows

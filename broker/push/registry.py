@@ -10,17 +10,17 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 
 from broker.channels.registry import app_prefix
-from broker.events import (
+from broker.event import Kind
+from broker.push import rows as keys
+from broker.push.events import (
     ChannelSubscribed,
     ChannelUnsubscribed,
     Device,
     DeviceRegistered,
     DeviceRemoved,
-    Kind,
     PushRemoved,
     Subscription,
 )
-from broker.push import rows as keys
 from storage import OnTrim, Record, Rows, Stream, Table
 
 TABLE = keys.TABLE

@@ -10,7 +10,7 @@ channels         app, name                      how many subscriptions a channel
 from hashlib import blake2b
 
 from broker.channels.registry import app_prefix
-from broker.events import Subscription
+from broker.push.events import Subscription
 
 TABLE = "push"
 DEVICE, CLIENT, SUBSCRIPTION, TARGET, CHANNEL = b"d", b"c", b"s", b"t", b"n"

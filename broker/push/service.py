@@ -12,8 +12,8 @@ import msgspec
 import trio
 
 from broker.channels.registry import app_prefix
-from broker.events import Device, Selector, Subscription
 from broker.push import identity, registry
+from broker.push.events import Device, Selector, Subscription
 from broker.push.lifetime import TTL_MS_MAX, expiry_ms
 from broker.push.outbox_log import AcceptPublish
 from broker.push.registration import (

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker.clock import wall_clock
-from broker.events import Kind, StatsRecorded
+from broker.event import Kind
+from broker.events import StatsRecorded
 from broker.stats.intervals import MINUTE_MS
 from storage import Record
 from storage.reading import read_after

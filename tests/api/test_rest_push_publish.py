@@ -12,7 +12,7 @@ import trio
 
 from api.rest.push_publish import NOTICES_MAX
 from broker.channel import Channel
-from broker.events import Kind
+from broker.event import Kind
 from broker.tenancy import NamespaceRules
 from tests.api.push_bodies import SUBSCRIPTIONS, TARGET, enable_push, to_channel
 from tests.api.rest_server import (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import broker
-from broker.events import Selector, Subscription
+from broker.push.events import Selector, Subscription
 from broker.push.service import DeviceSpec
 from broker.tenancy import NamespaceRules
 

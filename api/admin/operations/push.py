@@ -8,8 +8,8 @@ from typing import Any
 from api.admin.operations.arguments import INVALID_ARGUMENTS, existing_app
 from broker import Broker, NotFound
 from broker.errors import BadRequest
-from broker.events import Device, Selector
 from broker.messages import serials
+from broker.push.events import Device, Selector
 
 DEVICES_MAX = 1_000
 PUBLISHES_MAX = 100

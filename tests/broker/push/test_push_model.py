@@ -20,10 +20,11 @@ import trio
 from broker import NotFound
 from broker.administration import CreateApp, DeleteApp, SetNamespace
 from broker.domain import broker_domain
-from broker.events import Kind, Selector, Subscription
+from broker.event import Kind
 from broker.purge import carry_out
 from broker.purge import pending as purges
 from broker.push import expansion, registration, registry
+from broker.push.events import Selector, Subscription
 from broker.push.registration import ReportDevice
 from broker.push.sealing import Sealer, key_id
 from broker.push.service import Push

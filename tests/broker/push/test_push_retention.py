@@ -11,8 +11,9 @@ import pytest
 
 import broker
 from broker import Broker, offline
-from broker.events import Attempt, Kind, PublishAccepted, Selector
+from broker.event import Kind
 from broker.push import outbox_log, registry
+from broker.push.events import Attempt, PublishAccepted, Selector
 from broker.push.lifetime import TTL_MS_MAX
 from broker.push.outbox_log import ProgressPublish
 from broker.retention import PUBLISHES_RETENTION_MS

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from broker import Broker, NotFound
-from broker.events import Device
+from broker.push.events import Device
 from broker.push.registration import PatchDevice, ReportDevice
 from tests.broker.conftest import START_MS, FakeClock
 from tests.broker.push.registered import address, ids, records, registered, spec

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import broker
-from broker.events import Device, Selector, Subscription
 from broker.push import outbox_log
+from broker.push.events import Device, Selector, Subscription
 from broker.push.lifetime import TTL_MS_MAX
 from broker.push.outbox_log import Due, PublishRow
 from broker.push.service import DeviceSpec

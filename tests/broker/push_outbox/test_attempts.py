@@ -10,7 +10,6 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from broker import randomness
-from broker.events import Device, Selector
 from broker.push.attempts import (
     ACTIVE,
     ATTEMPT_S_MAX,
@@ -26,6 +25,7 @@ from broker.push.attempts import (
     delivery_id,
     standing,
 )
+from broker.push.events import Device, Selector
 from broker.push.lanes import AT_ONCE, FAILURES_TO_OPEN, OPEN_S_MIN, PATIENCE_S
 from broker.push.outbox_log import PublishRow
 from broker.push.sealing import Sealer

@@ -4,8 +4,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from broker.events import Kind, Subscription
+from broker.event import Kind
 from broker.push.attempts import ACTIVE, FAILED, FAILING, MISCONFIGURED_MS
+from broker.push.events import Subscription
 from broker.push.transport import Verdict
 from tests.broker.acting import Time, writer_held
 from tests.broker.push_outbox.delivering import CHANNEL, Delivering

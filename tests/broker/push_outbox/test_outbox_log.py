@@ -10,8 +10,9 @@ import pytest
 import broker
 from broker import Broker
 from broker.errors import NotFound
-from broker.events import Attempt, Kind, Selector
+from broker.event import Kind
 from broker.push import outbox_log
+from broker.push.events import Attempt, Selector
 from broker.push.outbox_log import (
     AcceptPublish,
     ProgressPublish,
