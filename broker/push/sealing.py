@@ -2,10 +2,14 @@
 
 The log and the rows hold ciphertext only. The key is in a file that is rewritten when the device is
 removed (storage.keyfile): then what was sealed with it is noise, wherever copies of it lie.
+
+One more key is in that file, of no device and never destroyed: that of the digests by which a
+device can be found by its address, which nobody without the key can make or test a guess with.
 """
 
 import json
 from collections.abc import Callable, Set
+from hashlib import blake2b
 from typing import Any
 
 import trio
@@ -17,6 +21,8 @@ from broker.storage_errors import mapped
 from storage.keyfile import KEY_BYTES, KeyFile
 
 _NONCE_BYTES = 12
+_DIGEST_BYTES = 16
+_ADDRESSES = ":addresses"  # no app's id is empty, so it is no device's either
 
 
 class Sealer:
@@ -26,13 +32,14 @@ class Sealer:
         self._keys = keys
         self._turn = trio.Lock()
         self._going: Set[str] = frozenset()
+        self._of_addresses = keys.get(_ADDRESSES) or randomness.new_bytes(KEY_BYTES)
 
     async def ensure(self, app: str, device: str) -> None:
-        """The device has a key, on disk, when this returns."""
-        id_ = key_id(app, device)
+        """The device has a key, on disk, when this returns; and so has `address_digest`."""
+        wanted = (_ADDRESSES, key_id(app, device))
         async with self._turn:
-            if self._keys.get(id_) is None:
-                new = {id_: randomness.new_bytes(KEY_BYTES)}
+            new = {id_: self._new_key(id_) for id_ in wanted if self._keys.get(id_) is None}
+            if new:
                 with mapped():
                     await trio.to_thread.run_sync(self._keys.create, new)
 
@@ -51,8 +58,8 @@ class Sealer:
                 self._going = frozenset()
 
     def ids(self) -> Set[str]:
-        """Of every key, as `key_id` makes them."""
-        return self._keys.ids()
+        """Of every device's key, as `key_id` makes them."""
+        return self._keys.ids() - {_ADDRESSES}
 
     def seal(self, app: str, device: str, value: Any) -> bytes:
         """b"" where the device has no key: it was removed since `ensure`."""
@@ -73,6 +80,14 @@ class Sealer:
             return json.loads(AESGCM(key).decrypt(nonce, text, key_id(app, device).encode()))
         except (InvalidTag, ValueError):
             return None
+
+    def address_digest(self, app: str, text: str) -> bytes:
+        """16 bytes, the same for the same address of the same app as long as the key file is."""
+        said = f"{app}\0{text}".encode()
+        return blake2b(said, digest_size=_DIGEST_BYTES, key=self._of_addresses).digest()
+
+    def _new_key(self, id_: str) -> bytes:
+        return self._of_addresses if id_ == _ADDRESSES else randomness.new_bytes(KEY_BYTES)
 
     def _key(self, app: str, device: str) -> bytes | None:
         id_ = key_id(app, device)
