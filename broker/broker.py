@@ -81,11 +81,11 @@ class Broker:
         self.editor = Editor(log, self.epoch, settings, series)
         self.annotator = Annotator(log, self.epoch, settings, series)
         sealer = Sealer(keys)
-        self.push = Push(log, sealer)
+        self.push = Push(log, sealer, self.default_app)
         attempts = Attempts(sealer)
         attempts.transports[TRANSPORT] = ChannelTransport(log, self.apps, self.publisher)
         reports = Reports(self.epoch.app_log)
-        self.outbox = Outbox(log, self.epoch.hub, attempts, reports, series)
+        self.outbox = Outbox(log, self.epoch.hub, self.push, attempts, reports, series)
 
     def channel(self, name: str, *, app: str | None = None) -> Channel:
         """A channel of an app (default: the oldest). Raises BadRequest 40010 for a bad name,

@@ -20,6 +20,8 @@ from broker.push.events import (
     PublishAccepted,
     PublishProgressed,
     PushRemoved,
+    PushReported,
+    TopicsChanged,
 )
 
 
@@ -326,6 +328,8 @@ AnyEvent = (
     | PublishAccepted
     | PublishProgressed
     | DeliverySettled
+    | TopicsChanged
+    | PushReported
 )
 
 encode = msgspec.msgpack.Encoder().encode

@@ -21,6 +21,7 @@ from broker import Broker
 from broker.auth.credentials import Principal, check_client_id
 from broker.push import identity
 from broker.push.events import Device
+from broker.push.registration import IDENTITY
 from broker.push.service import DeviceSpec
 
 
@@ -64,7 +65,7 @@ def routes(broker: Broker, settings: ServerSettings, guard: Guard) -> Blueprint:
         before = push.device(principal.app_id, id_)
         identity.require_own(principal, before, id_)
         spec = _permitted(principal, before, spec)
-        device = await push.register(principal.app_id, spec, keep_identity=True)
+        device = await push.register(principal.app_id, spec, keep=IDENTITY)
         return reply(described(broker, principal, device))
 
     @blueprint.patch("/push/deviceRegistrations/<device_id>")

@@ -13,7 +13,8 @@ notification: the page that was at work is done again.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -25,11 +26,13 @@ from broker.event import Kind
 from broker.live.hub import Hub
 from broker.messages.serials import render
 from broker.push import expansion, outbox_log, registry
-from broker.push.attempts import Attempts, Tried, standing
-from broker.push.events import Attempt, Device, PublishAccepted
+from broker.push.attempts import FAILED, Attempts, Tried, standing
+from broker.push.events import BEAMS, MATRIX, Attempt, Device, PublishAccepted, Tally
 from broker.push.outbox_log import ProgressPublish, PublishRow, SettleDelivery, Waiting
 from broker.push.registration import ReportDevice
 from broker.push.reports import Reports
+from broker.push.service import Push
+from broker.push.tallies import First, tally
 from broker.push.transport import Verdict
 from broker.storage_errors import mapped
 from storage import Log, Record, View
@@ -42,6 +45,9 @@ TRIED_AGAIN_AT_ONCE = 1_000
 LEASE_MS = 60_000  # when what a page did not wait for is tried again, if nothing is heard of it
 LOG_RETRY_S = 1.0
 logger = logging.getLogger("tidelog.push")
+
+# Their APIs have no device that failed: it registers again, or is forgotten (push.md 5.3).
+_REMOVED_WHEN_DEAD = (BEAMS, MATRIX)
 
 Place = tuple[int, str]
 """A delivery: its publish, and its device's id."""
@@ -69,11 +75,18 @@ class _PageWork:
 
 class Outbox:
     def __init__(
-        self, log: Log, hub: Hub, attempts: Attempts, reports: Reports, series: str
+        self,
+        log: Log,
+        hub: Hub,
+        push: Push,
+        attempts: Attempts,
+        reports: Reports,
+        series: str,
     ) -> None:
         self.attempts = attempts
         self.counts = dict.fromkeys(Verdict, 0)
         self._log = log
+        self._push = push
         self._reports = reports
         self._series = series
         self._at_work: set[Place] = set()
@@ -130,7 +143,9 @@ class Outbox:
         work = _PageWork(targets)
         await self._work_off(row, work)
         left = self._left(work)
-        await self._write(row.app, ProgressPublish(row.app, row.serial, cursor, following, left))
+        tally = _tally(row, work) if row.following else None
+        progress = ProgressPublish(row.app, row.serial, cursor, following, left, tally)
+        await self._write(row.app, progress)
         work.written.set()
         return following
 
@@ -253,26 +268,50 @@ class Outbox:
         """What an attempt says of its device, and then to those who look: who was told reads it."""
         self.counts[tried.result.verdict] += 1
         if device is not None:
-            stands = standing(device, tried)
-            if stands != (device.state, device.failures, device.error):
-                await self._write(row.app, ReportDevice(row.app, device.id, device.rev, *stands))
-            device = msgspec.structs.replace(device, state=stands.state)
+            device = await self._reported(row.app, device, tried)
         if tried.result.verdict not in (Verdict.SENT, Verdict.TRANSIENT):
             of = render(row.serial, self._series)
             self._reports.failed(row.app, of, device, tried.result)
 
+    async def _reported(self, app: str, device: Device, tried: Tried) -> Device:
+        stands = standing(device, tried)
+        if stands.state == FAILED and device.api in _REMOVED_WHEN_DEAD:
+            await self._until_done(
+                partial(self._push.remove, app, device=device.id, api=None, rev=device.rev)
+            )
+        elif stands != (device.state, device.failures, device.error):
+            await self._write(app, ReportDevice(app, device.id, device.rev, *stands))
+        return msgspec.structs.replace(device, state=stands.state)
+
     async def _write(self, app: str, command: Any) -> None:
+        await self._until_done(partial(self._submit, app, command))
+
+    async def _submit(self, app: str, command: Any) -> None:
+        with mapped():
+            await self._log.submit(command, app=app)
+
+    async def _until_done(self, write: Callable[[], Awaitable[None]]) -> None:
         """Again and again: a log that is full, or busy, has room some time."""
         while True:
             try:
-                with mapped():
-                    await self._log.submit(command, app=app)
+                await write()
                 return
             except BrokerError as error:
                 if self._log.failed:
                     await trio.sleep_forever()
                 logger.warning("not written yet, it is tried again: %s", error)
                 await trio.sleep(LOG_RETRY_S)
+
+
+def _tally(row: PublishRow, work: _PageWork) -> Tally:
+    """Who was not heard of yet was not reached."""
+    firsts = []
+    for target in work.targets:
+        tried = work.tried.get(_id(target))
+        is_sent = tried is not None and tried.result.verdict is Verdict.SENT
+        client = target.client_id if target is not None and row.selector.clients else None
+        firsts.append(First(target.transport if target is not None else "", is_sent, client))
+    return tally(firsts)
 
 
 def _id(target: Target) -> str:

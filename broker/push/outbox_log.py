@@ -17,19 +17,24 @@ from broker import tenancy
 from broker.channels.registry import app_prefix
 from broker.errors import NotFound
 from broker.event import Kind
+from broker.push import tallies
 from broker.push.events import (
     Attempt,
     DeliverySettled,
+    Following,
     PublishAccepted,
     PublishProgressed,
+    PushReported,
     Selector,
+    Tally,
 )
+from broker.push.lifetime import TTL_MS_MAX
 from broker.push.rows import digest
 from storage import Decision, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
 
 TABLE = "outbox"
-_PUBLISH, _DUE, _WAITING = b"p", b"d", b"w"
+_PUBLISH, _DUE, _WAITING, _REPORT = b"p", b"d", b"w", b"r"
 _NUMBER_BYTES = 8
 
 
@@ -45,6 +50,8 @@ class PublishRow(msgspec.Struct, frozen=True, omit_defaults=True):
     expires_ms: int
     cursor: bytes | None = b""
     waiting: int = 0
+    following: tuple[Following, ...] = ()
+    tally: Tally = Tally()
 
 
 class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -60,6 +67,7 @@ class AcceptPublish(msgspec.Struct, frozen=True):
     selector: Selector
     payload: dict[str, object]
     expires_ms: int
+    following: tuple[Following, ...] = ()
 
 
 class ProgressPublish(msgspec.Struct, frozen=True):
@@ -70,6 +78,19 @@ class ProgressPublish(msgspec.Struct, frozen=True):
     after: bytes
     cursor: bytes | None
     attempts: tuple[Attempt, ...] = ()
+    tally: Tally | None = None
+
+
+class ReportEvent(msgspec.Struct, frozen=True):
+    """What a device says became of a notification; once for each `what`. `following`: what is
+    published when it says so for the first time."""
+
+    app: str
+    publish: str
+    device: str
+    what: str
+    at_ms: int
+    following: tuple[Following, ...] = ()
 
 
 class SettleDelivery(msgspec.Struct, frozen=True):
@@ -88,7 +109,9 @@ def stream_of(app: str) -> Stream:
 def accept(rows: Rows, command: AcceptPublish, ms: int) -> Decision:
     if not tenancy.app_exists(rows, command.app):
         raise NotFound(f"there is no app {command.app!r}")
-    event = PublishAccepted(command.selector, command.payload, command.expires_ms)
+    event = PublishAccepted(
+        command.selector, command.payload, command.expires_ms, command.following
+    )
     return Decision([(stream_of(command.app), event)])
 
 
@@ -96,8 +119,19 @@ def progress(rows: Rows, command: ProgressPublish, ms: int) -> Decision:
     known = publish(rows, command.app, command.publish)
     if known is None or known.cursor != command.after:
         return Decision()
-    event = PublishProgressed(command.publish, command.cursor, command.attempts)
-    return Decision([(stream_of(command.app), event)])
+    tally = command.tally if known.following else None
+    event = PublishProgressed(command.publish, command.cursor, command.attempts, tally)
+    stream = stream_of(command.app)
+    events: list[tuple[Stream, object]] = [(stream, event)]
+    if command.cursor is None:
+        tally = tallies.merged(known.tally, tally)
+        events += [(stream, _accepted(one, tally, ms)) for one in known.following]
+    return Decision(events)
+
+
+def _accepted(following: Following, tally: Tally, ms: int) -> PublishAccepted:
+    payload = {**following.payload, "tally": msgspec.to_builtins(tally)}
+    return PublishAccepted(Selector(recipient=following.recipient), payload, ms + TTL_MS_MAX)
 
 
 def settle(rows: Rows, command: SettleDelivery, ms: int) -> Decision:
@@ -106,6 +140,20 @@ def settle(rows: Rows, command: SettleDelivery, ms: int) -> Decision:
         return Decision()
     event = DeliverySettled(command.publish, command.device, command.again)
     return Decision([(stream_of(command.app), event)])
+
+
+def report(rows: Rows, command: ReportEvent, ms: int) -> Decision:
+    event = PushReported(command.publish, command.device, command.what, command.at_ms)
+    if not tenancy.app_exists(rows, command.app):
+        raise NotFound(f"there is no app {command.app!r}")
+    if rows.get(TABLE, _report_key(command.app, event)) is not None:
+        return Decision()
+    stream = stream_of(command.app)
+    events: list[tuple[Stream, object]] = [(stream, event)]
+    for one in command.following:
+        accepted = PublishAccepted(Selector(recipient=one.recipient), one.payload, ms + TTL_MS_MAX)
+        events.append((stream, accepted))
+    return Decision(events)
 
 
 class OutboxLog:
@@ -119,34 +167,45 @@ class OutboxLog:
     def fold(self, table: Table, record: Record) -> None:
         app = record.stream.app
         match record.event:
-            case PublishAccepted(selector, payload, expires_ms):
-                row = PublishRow(app, record.serial, selector, payload, expires_ms)
+            case PublishAccepted(selector, payload, expires_ms, following):
+                row = PublishRow(
+                    app, record.serial, selector, payload, expires_ms, following=following
+                )
                 table.put(_publish_key(app, record.serial), _encode(row))
-            case PublishProgressed(of, cursor, attempts):
-                _progressed(table, app, of, cursor, attempts)
+            case PublishProgressed():
+                _progressed(table, app, record.event)
             case DeliverySettled(of, device, again):
                 _settled(table, app, of, device, again)
+            case PushReported():
+                table.put(_report_key(app, record.event), b"")
 
     def unfold(self, table: Table, record: Record) -> None:
         """Of what expired while nobody delivered it."""
-        if isinstance(record.event, PublishAccepted):
-            _forget(table, record.stream.app, record.serial)
+        app, event = record.stream.app, record.event
+        if isinstance(event, PublishAccepted):
+            _forget(table, app, record.serial)
+        elif isinstance(event, PushReported):
+            table.delete(_report_key(app, event))
 
 
-def _progressed(
-    table: Table, app: str, of: int, cursor: bytes | None, attempts: tuple[Attempt, ...]
-) -> None:
+def _progressed(table: Table, app: str, event: PublishProgressed) -> None:
+    of = event.publish
     row = table.get(_publish_key(app, of))
     if row is None:
         return
     known = _read_publish(row)
     # A device that changed sides between two pages is reached twice, and waits once.
-    new = [a for a in attempts if table.get(_waiting_key(app, of, a.device)) is None]
+    new = [a for a in event.attempts if table.get(_waiting_key(app, of, a.device)) is None]
     for attempt in new:
         _put_waiting(table, Waiting(app, of, attempt))
     _put_publish(
         table,
-        msgspec.structs.replace(known, cursor=cursor, waiting=known.waiting + len(new)),
+        msgspec.structs.replace(
+            known,
+            cursor=event.cursor,
+            waiting=known.waiting + len(new),
+            tally=tallies.merged(known.tally, event.tally),
+        ),
     )
 
 
@@ -202,6 +261,10 @@ def _waiting_key(app: str, of: int, device: str) -> bytes:
     return _WAITING + app_prefix(app) + _number(of) + digest(device)
 
 
+def _report_key(app: str, event: PushReported) -> bytes:
+    return _REPORT + app_prefix(app) + digest(f"{event.publish}\0{event.device}\0{event.what}")
+
+
 def _due_key(waiting: Waiting) -> bytes:
     of_delivery = _waiting_key(waiting.app, waiting.publish, waiting.attempt.device)
     return _DUE + _number(waiting.attempt.at_ms) + of_delivery[1:]
@@ -235,4 +298,5 @@ DECIDE: dict[type, Decide] = {
     AcceptPublish: accept,
     ProgressPublish: progress,
     SettleDelivery: settle,
+    ReportEvent: report,
 }

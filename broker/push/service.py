@@ -12,13 +12,20 @@ import msgspec
 import trio
 
 from broker.channels.registry import app_prefix
-from broker.push import identity, registry
-from broker.push.events import Device, Selector, Subscription
+from broker.errors import BadRequest, NotFound
+from broker.push import identity, notice, registry
+from broker.push.events import ABLY, Device, Following, Selector, Subscription
 from broker.push.lifetime import TTL_MS_MAX, expiry_ms
-from broker.push.outbox_log import AcceptPublish
+from broker.push.outbox_log import AcceptPublish, ReportEvent
 from broker.push.registration import (
+    IDENTITY,
+    OWNER,
+    AddressTaken,
+    BindUser,
+    OnTaken,
     PatchDevice,
     RegisterDevice,
+    Registered,
     RemoveDevices,
     Subscribe,
     Unsubscribe,
@@ -26,6 +33,7 @@ from broker.push.registration import (
 from broker.push.registry import Found
 from broker.push.rows import SUBSCRIPTION, subscribers_of, subscriptions_of
 from broker.push.sealing import Sealer, device_of, key_id
+from broker.push.topics import Topics
 from broker.storage_errors import mapped
 from storage import Log, View
 
@@ -33,7 +41,8 @@ T = TypeVar("T")
 
 
 class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A device as it is to be registered."""
+    """A device as it is to be registered. `address`: text that others with the same address have
+    too, and that it is found by; empty where nobody looks."""
 
     id: str
     platform: str
@@ -42,6 +51,8 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
     secret: str | None = None
     client_id: str | None = None
     metadata: dict[str, Any] | None = None
+    api: str = ABLY
+    address: str = ""
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
@@ -52,13 +63,42 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Push:
-    def __init__(self, log: Log, sealer: Sealer) -> None:
+    """`topics`: what devices are subscribed to beside channels."""
+
+    def __init__(self, log: Log, sealer: Sealer, default_app: Callable[[], str]) -> None:
+        self.topics = Topics(log)
         self._log = log
         self._sealer = sealer
+        self._default_app = default_app
 
-    def device(self, app: str, id_: str) -> Device | None:
+    async def __call__(
+        self,
+        payload: dict[str, Any],
+        *,
+        app: str | None = None,
+        device_id: str | None = None,
+        client_id: str | None = None,
+        channel: str | None = None,
+        matrix_channel: str | None = None,
+    ) -> None:
+        """Notify a device, a client's devices, the subscribers of a channel, or the Matrix pushers
+        that have a channel enabled: all, or a client's. `payload`: as `POST /push/publish` takes it
+        beside the recipient. On disk when this returns. Raises BadRequest."""
+        selector = notice.selector(device_id, client_id, channel, matrix_channel)
+        notice.check(payload)
+        await self.publish(app or self._default_app(), selector, payload)
+
+    def device(self, app: str, id_: str, api: str | None = ABLY) -> Device | None:
+        """A device of an API, or of any."""
         with mapped(), self._log.view() as view:
-            return registry.device(view, app, id_)
+            found = registry.device(view, app, id_)
+        return found if found is not None and api in (None, found.api) else None
+
+    async def addressed(self, app: str, address: str) -> list[Device]:
+        """The devices that were registered with this text as their address."""
+        digest = self._sealer.address_digest(app, address)
+        with mapped():
+            return await self._log.query(lambda view: list(registry.addressed(view, app, digest)))
 
     def recipient(self, app: str, device: Device) -> dict[str, Any]:
         """The address of a device."""
@@ -68,15 +108,45 @@ class Push:
         found = self._sealer.open(app, device.id, device.secret)
         return found if isinstance(found, str) else None
 
-    async def register(self, app: str, spec: DeviceSpec, *, keep_identity: bool = False) -> Device:
-        """Make a device, or replace it. It is given a new identity, or keeps the one it has: who
-        is not told a new one must."""
+    async def register(
+        self,
+        app: str,
+        spec: DeviceSpec,
+        *,
+        keep: tuple[str, ...] = (),
+        on_taken: OnTaken = OnTaken.SHARE,
+    ) -> Device:
+        """Make a device, or replace it. `keep`: what stays of the one that is there; who is not
+        told a new IDENTITY must keep it. Raises AnotherApis, AddressTaken."""
         while True:
             await self._sealer.ensure(app, spec.id)
-            command = RegisterDevice(app, self._sealed(app, spec), keep_identity)
-            device: Device = await self._run(app, command)
+            try:
+                command = RegisterDevice(app, self._sealed(app, spec), keep, on_taken)
+                device = await self._registered(app, command)
+            except (BadRequest, NotFound):  # after anything else it may be there all the same
+                await self._destroy({key_id(app, spec.id)})
+                raise
             if self._sealer.open(app, device.id, device.recipient) is not None:
                 return device  # else it was removed meanwhile, and its key with it
+
+    async def register_address(self, app: str, spec: DeviceSpec) -> Device:
+        """The device that has this address, with what is new of it, or a new one. It stays whose it
+        is. Of two who register an address at once, one is told the other's device."""
+        while True:
+            for known in await self.addressed(app, spec.address):
+                spec = msgspec.structs.replace(spec, id=known.id)
+            try:
+                keep = (*IDENTITY, *OWNER)
+                return await self.register(app, spec, keep=keep, on_taken=OnTaken.REFUSE)
+            except AddressTaken as taken:
+                spec = msgspec.structs.replace(spec, id=taken.device)
+
+    async def _registered(self, app: str, command: RegisterDevice | PatchDevice) -> Device:
+        with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
+            done: Registered = await self._run(app, command)
+            if done.replaced:
+                await self._destroy({key_id(app, id_) for id_ in done.replaced})
+        return done.device
 
     def _sealed(self, app: str, spec: DeviceSpec) -> Device:
         return Device(
@@ -90,30 +160,53 @@ class Push:
             metadata=spec.metadata,
             token_id=identity.new_token_id(),
             update_token=identity.new_token_id(),
+            api=spec.api,
+            address=self._address(app, spec.address),
         )
 
+    def _address(self, app: str, text: str) -> bytes:
+        return self._sealer.address_digest(app, text) if text else b""
+
     async def patch(
-        self, app: str, id_: str, *, recipient: dict[str, Any] | None = None, **changes: Any
+        self,
+        app: str,
+        id_: str,
+        *,
+        recipient: dict[str, Any] | None = None,
+        address: str = "",
+        **changes: Any,
     ) -> Device:
-        """Change some of a device; `changes`: client_id, metadata, update_token. Raises NotFound
-        40400."""
-        identity.known(self.device(app, id_))
+        """Change some of a device; `changes`: client_id, metadata, update_token, on_taken. Raises
+        NotFound 40400."""
+        identity.known(self.device(app, id_, api=None))
         if recipient is not None:
+            changes["address"] = self._address(app, address)
             await self._sealer.ensure(app, id_)
             changes["recipient"] = self._sealer.seal(app, id_, recipient)
             changes["transport"] = str(recipient.get("transportType"))
-        device: Device = await self._run(app, PatchDevice(app, id_, **changes))
-        return device
+        return await self._registered(app, PatchDevice(app, id_, **changes))
+
+    async def bind(self, app: str, id_: str, user: str, limit: int) -> None:
+        """Make a device a user's. Raises NotFound, AlreadyBound, TooManyDevices."""
+        await self._run(app, BindUser(app, id_, user, limit))
 
     async def remove(
-        self, app: str, *, device: str | None = None, client: str | None = None
+        self,
+        app: str,
+        *,
+        device: str | None = None,
+        client: str | None = None,
+        api: str | None = ABLY,
+        rev: int | None = None,
     ) -> None:
-        """Remove a device, those of a client, or all; with what they were subscribed to, and for
-        good: what is left of them cannot be read."""
+        """Remove a device (while it has its address `rev`), those of a client, or all, of an API or
+        of any; with what they were subscribed to, and for good: what is left of them cannot be
+        read."""
         more = True
         while more:
             with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
-                ids, more = await self._run(app, RemoveDevices(app, device, client))
+                command = RemoveDevices(app, device, client, api, rev)
+                ids, more = await self._run(app, command)
                 # Of one that was removed before, too: its key may have outlived it.
                 named = [*ids, device] if device is not None else ids
                 await self._destroy({key_id(app, id_) for id_ in named})
@@ -125,7 +218,10 @@ class Push:
         await self._destroy({id_ for id_ in known if app in (None, device_of(id_)[0])})
 
     async def _destroy(self, ids: set[str]) -> None:
-        await self._sealer.destroy(ids, lambda id_: self.device(*device_of(id_)) is not None)
+        def is_used(id_: str) -> bool:
+            return self.device(*device_of(id_), api=None) is not None
+
+        await self._sealer.destroy(ids, is_used)
 
     async def subscribe(self, app: str, subscription: Subscription) -> None:
         """Raises Unauthorized 40100 where push is not enabled, NotFound for an unknown device."""
@@ -143,13 +239,32 @@ class Push:
         while await self._run(app, Unsubscribe(app, channel, device, client)):
             pass
 
-    async def publish(
-        self, app: str, selector: Selector, payload: dict[str, Any], ttl_ms: int = TTL_MS_MAX
+    async def report(
+        self,
+        app: str,
+        publish: str,
+        device: str,
+        what: str,
+        at_ms: int,
+        following: Sequence[Following] = (),
     ) -> None:
-        """Accept a notification: on disk when this returns, and delivered from then on."""
+        """A device says what became of a notification. What it said before changes nothing."""
+        await self._run(app, ReportEvent(app, publish, device, what, at_ms, tuple(following)))
+
+    async def publish(
+        self,
+        app: str,
+        selector: Selector,
+        payload: dict[str, Any],
+        ttl_ms: int = TTL_MS_MAX,
+        following: Sequence[Following] = (),
+    ) -> None:
+        """Accept a notification: on disk when this returns, and delivered from then on.
+        `following`: what is published when everybody has been tried once."""
         now_ms = self._log.clock.now()
         expires_ms = min(now_ms + ttl_ms, expiry_ms(payload, now_ms))
-        await self._run(app, AcceptPublish(app, selector, payload, expires_ms))
+        command = AcceptPublish(app, selector, payload, expires_ms, tuple(following))
+        await self._run(app, command)
 
     async def publish_each(
         self, app: str, notices: Sequence[tuple[Selector, dict[str, Any]]]
@@ -166,14 +281,20 @@ class Push:
                     raise result
 
     async def devices(
-        self, app: str, *, client: str | None = None, after: bytes = b"", limit: int
+        self,
+        app: str,
+        *,
+        client: str | None = None,
+        after: bytes = b"",
+        limit: int,
+        api: str | None = ABLY,
     ) -> Page[Device]:
-        """Devices of an app, or of a client."""
+        """Devices of an app, or of a client; of an API, or of any."""
 
         def walk(view: View) -> Iterator[Found[Device]]:
             if client is not None:
-                return registry.client_devices(view, app, client, after)
-            return registry.devices(view, app, after)
+                return registry.client_devices(view, app, client, after, api)
+            return registry.devices(view, app, after, api)
 
         return await self._page(walk, limit)
 

@@ -76,7 +76,7 @@ class History:
         keys = KeyFile(self.path)
         self.stack.callback(keys.close)
         self.sealer = Sealer(keys)
-        self.push = Push(self.log, self.sealer)
+        self.push = Push(self.log, self.sealer, lambda: APPS[0])
 
     async def create(self, app: str) -> None:
         await self.log.submit(CreateApp(app), app=app)
