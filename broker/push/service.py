@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from broker.channels.registry import app_prefix
-from broker.errors import BadRequest, NotFound
+from broker.errors import BadRequest, NotFound, Overloaded
 from broker.push import identity, notice, registry
 from broker.push.events import ABLY, Device, Following, Selector, Subscription
 from broker.push.lifetime import TTL_MS_MAX, expiry_ms
@@ -38,6 +38,7 @@ from broker.storage_errors import mapped
 from storage import Log, View
 
 T = TypeVar("T")
+_NOT_TAKEN = (BadRequest, NotFound, Overloaded)
 
 
 class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +124,7 @@ class Push:
             try:
                 command = RegisterDevice(app, self._sealed(app, spec), keep, on_taken)
                 device = await self._registered(app, command)
-            except (BadRequest, NotFound):  # after anything else it may be there all the same
+            except _NOT_TAKEN:  # after anything else it may be there all the same
                 await self._destroy({key_id(app, spec.id)})
                 raise
             if self._sealer.open(app, device.id, device.recipient) is not None:
@@ -221,7 +222,8 @@ class Push:
         def is_used(id_: str) -> bool:
             return self.device(*device_of(id_), api=None) is not None
 
-        await self._sealer.destroy(ids, is_used)
+        with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
+            await self._sealer.destroy(ids, is_used)
 
     async def subscribe(self, app: str, subscription: Subscription) -> None:
         """Raises Unauthorized 40100 where push is not enabled, NotFound for an unknown device."""
