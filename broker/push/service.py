@@ -31,7 +31,7 @@ from broker.push.registration import (
     Unsubscribe,
 )
 from broker.push.registry import Found
-from broker.push.rows import SUBSCRIPTION, subscribers_of, subscriptions_of
+from broker.push.rows import TARGET, subscribers_of, subscriptions_of
 from broker.push.sealing import Sealer, device_of, key_id
 from broker.push.topics import Topics
 from broker.storage_errors import mapped
@@ -320,7 +320,7 @@ class Push:
         elif channel is not None:
             prefix = subscribers_of(app, channel)
         else:
-            prefix = SUBSCRIPTION + app_prefix(app)
+            prefix = TARGET + app_prefix(app)  # which other spaces' topics have no rows in
 
         def walk(view: View) -> Iterator[Found[Subscription]]:
             for found in registry.subscriptions(view, prefix, after):

@@ -81,6 +81,6 @@ def topic(rows: Rows, app: str, device: str, space: str, name: str) -> Topic | N
 def topics(rows: Rows, app: str, device: str, space: str, after: str = "") -> Iterator[Topic]:
     """A device's topics of a space by name; `after`: behind this name."""
     prefix = keys.topics_of(app, device, space)
-    start = prefix + after.encode() if after else b""
+    start = prefix + after.encode()[: keys.TOPIC_BYTES_MAX] if after else b""
     for key, value in rows.scan(keys.TABLE, prefix, start):
         yield Topic(key[len(prefix) :].decode(), value == _ON)
