@@ -5,6 +5,7 @@ What is sent is taken to be checked by whoever read it; what may be done was ask
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +21,7 @@ from broker.push.outbox_log import AcceptPublish, ReportEvent
 from broker.push.registration import (
     IDENTITY,
     OWNER,
+    AddressMoved,
     AddressTaken,
     BindUser,
     OnTaken,
@@ -116,13 +118,15 @@ class Push:
         *,
         keep: tuple[str, ...] = (),
         on_taken: OnTaken = OnTaken.SHARE,
+        is_known: bool = False,
     ) -> Device:
         """Make a device, or replace it. `keep`: what stays of the one that is there; who is not
-        told a new IDENTITY must keep it. Raises AnotherApis, AddressTaken."""
+        told a new IDENTITY must keep it. `is_known`: it is there, with this address. Raises
+        AnotherApis, AddressTaken, AddressMoved, TooManyShare."""
         while True:
             await self._sealer.ensure(app, spec.id)
             try:
-                command = RegisterDevice(app, self._sealed(app, spec), keep, on_taken)
+                command = RegisterDevice(app, self._sealed(app, spec), keep, on_taken, is_known)
                 device = await self._registered(app, command)
             except _NOT_TAKEN:  # after anything else it may be there all the same
                 await self._destroy({key_id(app, spec.id)})
@@ -131,16 +135,20 @@ class Push:
                 return device  # else it was removed meanwhile, and its key with it
 
     async def register_address(self, app: str, spec: DeviceSpec) -> Device:
-        """The device that has this address, with what is new of it, or a new one. It stays whose it
-        is. Of two who register an address at once, one is told the other's device."""
+        """The device of this API that has this address, with what is new of it, or a new one. It
+        stays whose it is. Of two who register an address at once, one is told the other's device.
+        """
         while True:
-            for known in await self.addressed(app, spec.address):
-                spec = msgspec.structs.replace(spec, id=known.id)
-            try:
-                keep = (*IDENTITY, *OWNER)
-                return await self.register(app, spec, keep=keep, on_taken=OnTaken.REFUSE)
-            except AddressTaken as taken:
-                spec = msgspec.structs.replace(spec, id=taken.device)
+            holders = await self.addressed(app, spec.address)
+            known = next((one.id for one in holders if one.api == spec.api), None)
+            with suppress(AddressTaken, AddressMoved):  # since it was looked for
+                return await self.register(
+                    app,
+                    msgspec.structs.replace(spec, id=known or spec.id),
+                    keep=(*IDENTITY, *OWNER),
+                    on_taken=OnTaken.REPLACE if known else OnTaken.REFUSE,
+                    is_known=known is not None,
+                )
 
     async def _registered(self, app: str, command: RegisterDevice | PatchDevice) -> Device:
         with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
