@@ -69,6 +69,12 @@ def count(rows: Rows, app: str, device: str, space: str) -> int:
     return _count(rows.get(keys.TABLE, keys.topic_count_key(app, device, space)))
 
 
+def count_all(rows: Rows, app: str, device: str) -> int:
+    """Of all spaces."""
+    counts = rows.scan(keys.TABLE, keys.topic_counts_of(app, device))
+    return sum(_count(row) for _, row in counts)
+
+
 def _count(row: bytes | None) -> int:
     return int(row) if row else 0
 
