@@ -198,14 +198,15 @@ class Push:
         client: str | None = None,
         api: str | None = ABLY,
         rev: int | None = None,
+        until_ms: int | None = None,
     ) -> None:
         """Remove a device (while it has its address `rev`), those of a client, or all, of an API or
-        of any; with what they were subscribed to, and for good: what is left of them cannot be
-        read."""
+        of any, but none that was changed after `until_ms`; with what they were subscribed to, and
+        for good: what is left of them cannot be read."""
         more = True
         while more:
             with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
-                command = RemoveDevices(app, device, client, api, rev)
+                command = RemoveDevices(app, device, client, api, rev, until_ms)
                 ids, more = await self._run(app, command)
                 # Of one that was removed before, too: its key may have outlived it.
                 named = [*ids, device] if device is not None else ids
