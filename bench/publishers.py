@@ -18,8 +18,7 @@ from bench.acknowledged import Acknowledged, Stored, Wrong, number_of, payload
 from bench.measuring import Contender, Sample, busy_thread, handed_to_write, switch_interval
 from broker import Broker, Message
 from broker.clock import wall_clock
-from broker.event import Kind
-from broker.events import MessagePublished
+from broker.events import Kind, MessagePublished
 from broker.messages import serials
 from broker.messages.publish import Checked, size_bytes
 from broker.messages.publishing import Publish
@@ -126,7 +125,7 @@ class Tidelog(_Publishing):
         return serials.parse(acknowledged, self._broker.series)
 
     def stored(self, record: Record) -> Stored | None:
-        """None for what the broker writes of itself: a channel's making, a minute's usage."""
+        """None for what the broker writes by itself: that a channel was made, a minute's usage."""
         if not isinstance(record.event, MessagePublished):
             return None
         return Stored(number_of(record.event.message.data), record.serial)
