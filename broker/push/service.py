@@ -5,6 +5,7 @@ What is sent is taken to be checked by whoever read it; what may be done was ask
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -12,7 +13,7 @@ import msgspec
 import trio
 
 from broker.channels.registry import app_prefix
-from broker.errors import BadRequest, NotFound
+from broker.errors import BadRequest, NotFound, Overloaded
 from broker.push import identity, notice, registry
 from broker.push.events import ABLY, Device, Following, Selector, Subscription
 from broker.push.lifetime import TTL_MS_MAX, expiry_ms
@@ -20,6 +21,7 @@ from broker.push.outbox_log import AcceptPublish, ReportEvent
 from broker.push.registration import (
     IDENTITY,
     OWNER,
+    AddressMoved,
     AddressTaken,
     BindUser,
     OnTaken,
@@ -31,13 +33,14 @@ from broker.push.registration import (
     Unsubscribe,
 )
 from broker.push.registry import Found
-from broker.push.rows import SUBSCRIPTION, subscribers_of, subscriptions_of
+from broker.push.rows import TARGET, subscribers_of, subscriptions_of
 from broker.push.sealing import Sealer, device_of, key_id
 from broker.push.topics import Topics
 from broker.storage_errors import mapped
 from storage import Log, View
 
 T = TypeVar("T")
+_NOT_TAKEN = (BadRequest, NotFound, Overloaded)
 
 
 class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,31 +118,37 @@ class Push:
         *,
         keep: tuple[str, ...] = (),
         on_taken: OnTaken = OnTaken.SHARE,
+        is_known: bool = False,
     ) -> Device:
         """Make a device, or replace it. `keep`: what stays of the one that is there; who is not
-        told a new IDENTITY must keep it. Raises AnotherApis, AddressTaken."""
+        told a new IDENTITY must keep it. `is_known`: it is there, with this address. Raises
+        AnotherApis, AddressTaken, AddressMoved, TooManyShare."""
         while True:
             await self._sealer.ensure(app, spec.id)
             try:
-                command = RegisterDevice(app, self._sealed(app, spec), keep, on_taken)
+                command = RegisterDevice(app, self._sealed(app, spec), keep, on_taken, is_known)
                 device = await self._registered(app, command)
-            except (BadRequest, NotFound):  # after anything else it may be there all the same
+            except _NOT_TAKEN:  # after anything else it may be there all the same
                 await self._destroy({key_id(app, spec.id)})
                 raise
             if self._sealer.open(app, device.id, device.recipient) is not None:
                 return device  # else it was removed meanwhile, and its key with it
 
     async def register_address(self, app: str, spec: DeviceSpec) -> Device:
-        """The device that has this address, with what is new of it, or a new one. It stays whose it
-        is. Of two who register an address at once, one is told the other's device."""
+        """The device of this API that has this address, with what is new of it, or a new one. It
+        stays whose it is. Of two who register an address at once, one is told the other's device.
+        """
         while True:
-            for known in await self.addressed(app, spec.address):
-                spec = msgspec.structs.replace(spec, id=known.id)
-            try:
-                keep = (*IDENTITY, *OWNER)
-                return await self.register(app, spec, keep=keep, on_taken=OnTaken.REFUSE)
-            except AddressTaken as taken:
-                spec = msgspec.structs.replace(spec, id=taken.device)
+            holders = await self.addressed(app, spec.address)
+            known = next((one.id for one in holders if one.api == spec.api), None)
+            with suppress(AddressTaken, AddressMoved):  # since it was looked for
+                return await self.register(
+                    app,
+                    msgspec.structs.replace(spec, id=known or spec.id),
+                    keep=(*IDENTITY, *OWNER),
+                    on_taken=OnTaken.REPLACE if known else OnTaken.REFUSE,
+                    is_known=known is not None,
+                )
 
     async def _registered(self, app: str, command: RegisterDevice | PatchDevice) -> Device:
         with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
@@ -222,7 +231,8 @@ class Push:
         def is_used(id_: str) -> bool:
             return self.device(*device_of(id_), api=None) is not None
 
-        await self._sealer.destroy(ids, is_used)
+        with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
+            await self._sealer.destroy(ids, is_used)
 
     async def subscribe(self, app: str, subscription: Subscription) -> None:
         """Raises Unauthorized 40100 where push is not enabled, NotFound for an unknown device."""
@@ -319,7 +329,7 @@ class Push:
         elif channel is not None:
             prefix = subscribers_of(app, channel)
         else:
-            prefix = SUBSCRIPTION + app_prefix(app)
+            prefix = TARGET + app_prefix(app)  # which other spaces' topics have no rows in
 
         def walk(view: View) -> Iterator[Found[Subscription]]:
             for found in registry.subscriptions(view, prefix, after):
