@@ -15,6 +15,7 @@ from broker.channels.registry import app_prefix
 from broker.errors import BadRequest, NotFound
 from broker.push import identity, notice, registry
 from broker.push.events import ABLY, Device, Following, Selector, Subscription
+from broker.push.key_ids import device_of, key_id
 from broker.push.lifetime import TTL_MS_MAX, expiry_ms
 from broker.push.outbox_log import AcceptPublish, ReportEvent
 from broker.push.registration import (
@@ -32,7 +33,7 @@ from broker.push.registration import (
 )
 from broker.push.registry import Found
 from broker.push.rows import SUBSCRIPTION, subscribers_of, subscriptions_of
-from broker.push.sealing import Sealer, device_of, key_id
+from broker.push.sealing import Sealer
 from broker.push.topics import Topics
 from broker.storage_errors import mapped
 from storage import Log, View
