@@ -5,6 +5,8 @@ removed (storage.keyfile): then what was sealed with it is noise, wherever copie
 
 One more key is in that file, of no device and never destroyed: that of the digests by which a
 device can be found by its address, which nobody without the key can make or test a guess with.
+
+Of a device that registered encryption its month keys are there too (broker.push.month_keys).
 """
 
 import json
@@ -18,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from broker import randomness
 from broker.push.key_ids import ADDRESSES, key_id
 from broker.push.keys import Keys
+from broker.push.month_keys import DEFAULT_ZONE, MonthKeys
 from storage.keyfile import KEY_BYTES, KeyFile
 
 _NONCE_BYTES = 12
@@ -25,10 +28,11 @@ _DIGEST_BYTES = 16
 
 
 class Sealer:
-    """Seals and opens for the devices of one broker."""
+    """Seals and opens for the devices of one broker. `zone`: in which months begin."""
 
-    def __init__(self, file: KeyFile) -> None:
+    def __init__(self, file: KeyFile, zone: str = DEFAULT_ZONE) -> None:
         self._keys = Keys(file)
+        self.months = MonthKeys(self._keys, zone)
         self._of_addresses = file.get(ADDRESSES) or randomness.new_bytes(KEY_BYTES)
 
     async def ensure(self, app: str, device: str) -> None:
@@ -39,10 +43,14 @@ class Sealer:
     async def destroy(self, ids: Set[str], is_used: Callable[[str], bool]) -> None:
         """What was sealed with these keys cannot be opened again (see Keys.destroy)."""
         await self._keys.destroy(ids, is_used)
+        self.months.forget({id_ for id_ in ids if self._keys.get(id_) is None})
 
     def ids(self) -> Set[str]:
-        """Of every key that is a device's."""
+        """Of every key that is a device's, those of its months too."""
         return self._keys.ids() - {ADDRESSES}
+
+    def ids_of(self, app: str, device: str) -> Set[str]:
+        return {key_id(app, device), *self.months.ids(app, device)}
 
     def seal(self, app: str, device: str, value: Any) -> bytes:
         """b"" where the device has no key: it was removed since `ensure`."""

@@ -69,7 +69,7 @@ def test_the_month_behind(month: str, following: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["2023-13", "2023-00", "2023-1", "23-10", "2023-10 ", "2023-10\n", "", "２０２３-10"]
+    "text", ["2023-13", "2023-00", "2023-1", "23-10", "2023-10 ", "2023-10\n", "", "\uff12023-10"]
 )
 def test_what_is_no_month(text: str) -> None:
     assert not is_month(text)
