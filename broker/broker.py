@@ -81,7 +81,7 @@ class Broker:
         self.publisher = Publisher(log, self.epoch, settings, self.metrics, series)
         self.editor = Editor(log, self.epoch, settings, series)
         self.annotator = Annotator(log, self.epoch, settings, series)
-        sealer = Sealer(keys)
+        sealer = Sealer(keys, settings.push_zone)
         self.push = Push(log, sealer, self.default_app)
         attempts = Attempts(sealer)
         attempts.transports[TRANSPORT] = ChannelTransport(log, self.apps, self.publisher)

@@ -271,7 +271,8 @@ def remove(rows: Rows, command: RemoveDevices, ms: int) -> Decision:
 
 def _at_once(rows: Rows, app: str, devices: list[str]) -> list[str]:
     """The first of them, and no more than others have the patience for: topics take their time."""
-    weight, going = 0, []
+    weight = 0
+    going: list[str] = []
     for id_ in devices:
         weight += 1 + topic_rows.count_all(rows, app, id_) // TOPICS_AS_ONE
         if going and weight > REMOVED_AT_ONCE:
