@@ -104,7 +104,7 @@ class Selector(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Following(msgspec.Struct, frozen=True, omit_defaults=True):
     """A notification that is made of another: to `recipient`, with `payload`, and what came of the
-    other one when everybody had been tried once, as `tally`."""
+    other one when everybody had been tried once (in ms `at`), as `tally`."""
 
     recipient: dict[str, Any]
     payload: dict[str, Any]
