@@ -4,6 +4,8 @@ from broker import administration, purge
 from broker.auth import nonces, revocations
 from broker.auth.nonces import Nonces
 from broker.auth.revocations import Revocations
+from broker.beams import instances
+from broker.beams.instances import BeamsInstances
 from broker.channels import occupancy, presence
 from broker.channels.lifecycle import ActiveChannels
 from broker.channels.occupancy import Occupancies
@@ -47,6 +49,7 @@ PROJECTIONS: tuple[Projection, ...] = (
     StatsMinutes(),
     Stats(),
     Purges(),
+    BeamsInstances(),
 )
 
 
@@ -68,5 +71,6 @@ def broker_domain() -> Domain:
         **revocations.DECIDE,
         **recording.DECIDE,
         **purge.DECIDE,
+        **instances.DECIDE,
     }
     return Domain(decide, PROJECTIONS, encode, decode, version=ROWS_VERSION)

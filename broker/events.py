@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from broker.beams.events import BeamsInstanceCreated, BeamsInstanceRemoved
 from broker.event import Event
 from broker.messages.message import Message, PresenceMessage
 from broker.push.events import (
@@ -330,6 +331,8 @@ AnyEvent = (
     | DeliverySettled
     | TopicsChanged
     | PushReported
+    | BeamsInstanceCreated
+    | BeamsInstanceRemoved
 )
 
 encode = msgspec.msgpack.Encoder().encode

@@ -94,6 +94,11 @@ def build_transports(
     return _Builder(settings, clock, resolve).build(data)
 
 
+def public_vapid_key(settings: PushSettings, data: Path) -> str:
+    """What browsers subscribe to, of a server with these settings. Raises ConfigError."""
+    return Vapid(_vapid_key(settings, data), settings.vapid_subject, wall_clock).public_key
+
+
 class _Builder:
     def __init__(self, settings: PushSettings, clock: Clock, resolve: Resolver | None) -> None:
         self._settings = settings
@@ -104,7 +109,7 @@ class _Builder:
         self._trust = _trust(settings)
 
     def build(self, data: Path) -> Transports:
-        signer = Vapid(self._vapid_key(data), self._settings.vapid_subject, self._clock)
+        signer = Vapid(_vapid_key(self._settings, data), self._settings.vapid_subject, self._clock)
         fcm = self._fcm()
         guarded = self._client(guarded=True)
         hooks = self._client(guarded=True, total_s=beams_webhook.SUCCESS_S)
@@ -149,11 +154,6 @@ class _Builder:
         )
         return Fcm(settings, self._client(), self._clock)
 
-    def _vapid_key(self, data: Path) -> EllipticCurvePrivateKey:
-        if self._settings.vapid_key_file:
-            return key_files.p256_key("push.vapid_key_file", Path(self._settings.vapid_key_file))
-        return vapid.kept_key("push.vapid_key_file", data)
-
     def _client(
         self, *, guarded: bool = False, http1: bool = True, total_s: float | None = None
     ) -> Client:
@@ -167,6 +167,12 @@ class _Builder:
         client = Client(limits, self._trust, addresses, http1=http1)
         self._clients.append(client)
         return client
+
+
+def _vapid_key(settings: PushSettings, data: Path) -> EllipticCurvePrivateKey:
+    if settings.vapid_key_file:
+        return key_files.p256_key("push.vapid_key_file", Path(settings.vapid_key_file))
+    return vapid.kept_key("push.vapid_key_file", data)
 
 
 def _trust(settings: PushSettings) -> ssl.SSLContext:
