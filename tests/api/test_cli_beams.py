@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from api import config
@@ -180,3 +181,11 @@ def test_a_declaration_that_makes_no_sense_is_refused(
     file.write_text(DECLARED.replace(old, new))
     with pytest.raises(ConfigError, match=said):
         config.load(file)
+
+
+def test_the_key_that_is_shown_is_the_one_that_is_served(server: Serving) -> None:
+    made = fine("beams", "create", "--app", "one", "--data", server.data, "--json").json
+    path = f"/device_api/v1/instances/{made['instance']}/web-vapid-public-key"
+    reply = httpx.get(f"{server.scheme}://{server.host}:{server.port}{path}")
+    fine("beams", "remove", made["instance"], "--yes", "--data", server.data)
+    assert reply.json() == {"vapidPublicKey": made["vapidPublicKey"]}
