@@ -152,7 +152,7 @@ def _users_told(event: Json) -> Json:
     """Each user once: reached on one device is reached."""
     tally = event["tally"]
     reached, missed = set(tally.get("reached", ())), set(tally.get("missed", ()))
-    users = list(dict.fromkeys(event["users"]))
+    users = list(dict.fromkeys(event["clients"]))
     return {
         **event["payload"],
         "users_delivered_to_gateway": [user for user in users if user in reached],

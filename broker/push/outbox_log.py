@@ -130,7 +130,7 @@ def progress(rows: Rows, command: ProgressPublish, ms: int) -> Decision:
     events: list[tuple[Stream, object]] = [(stream, event)]
     if command.cursor is None:
         tally = tallies.merged(known.tally, tally)
-        added = {"at": ms, "tally": msgspec.to_builtins(tally)}
+        added = {"at": ms, "tally": msgspec.to_builtins(tally), "clients": known.selector.clients}
         events += [(stream, _told(one, one.payload | added, ms)) for one in known.following]
     return Decision(events)
 

@@ -89,7 +89,7 @@ async def test_an_event_and_its_headers(hook: Gateway, transports: Transports) -
 
 async def test_users_are_told_by_what_came_of_them(hook: Gateway, transports: Transports) -> None:
     tally = {"reached": ["a", "b"], "missed": ["c"]}
-    payload = told("v1.PublishToUsersAttempt", users=["c", "b", "x", "a", "x"], tally=tally)
+    payload = told("v1.PublishToUsersAttempt", clients=["c", "b", "x", "a", "x"], tally=tally)
     assert await send(transports, hook.url, payload) == SENT
     assert msgspec.json.decode(hook.requests[0].body)["payload"] == {
         **OF,
