@@ -13,8 +13,8 @@ from trio.testing import wait_all_tasks_blocked
 import broker
 from broker import Broker, BrokerError
 from broker.errors import Overloaded
+from broker.push.key_ids import key_id
 from broker.push.registration import AddressTaken, OnTaken
-from broker.push.sealing import key_id
 from broker.settings import BrokerSettings
 from storage import LogSettings
 from storage.keyfile import NAME, KeyFile
