@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import broker
-from broker.push import outbox_log
+from broker.push import outbox_log, waiting
 from broker.push.events import Device, Selector, Subscription
 from broker.push.lifetime import TTL_MS_MAX
-from broker.push.outbox_log import Due, PublishRow
+from broker.push.outbox_log import PublishRow
 from broker.push.service import DeviceSpec
+from broker.push.waiting import Due
 from broker.tenancy import NamespaceRules
 from tests.broker.acting import Acting, Time
 from tests.broker.push_outbox.gateway import PAYLOAD, TRANSPORT, Gateway, address
@@ -65,7 +66,7 @@ class Delivering(Acting):
 
     def due(self) -> list[Due]:
         with self.broker.rows() as rows:
-            return list(outbox_log.due(rows))
+            return list(waiting.due(rows))
 
     def waits(self) -> dict[str, int]:
         """How many attempts were made for each who waits."""
