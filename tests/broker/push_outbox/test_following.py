@@ -65,7 +65,7 @@ async def accepted(b: Delivering) -> list[PublishAccepted]:
 
 
 async def test_when_everybody_was_tried_once(outbox: Delivering, time: Time) -> None:
-    """Who is missed is who has no device that was reached; what is tried again is not waited for."""
+    """Missed is who has no device that was reached; who is tried again is not waited for."""
     gateway = outbox.gateway
     gateway.says("d0", rejected())
     gateway.says("d1", trouble(retry_after_ms=60_000))
