@@ -140,7 +140,8 @@ class Outbox:
             self._nursery.start_soon(self._publish, row)
 
     async def _publish(self, row: PublishRow) -> None:
-        await self._has_begun.wait()
+        if not self._has_begun.is_set():
+            await self._has_begun.wait()
         async with self._publishes:
             cursor = row.cursor
             while cursor is not None:
