@@ -3,6 +3,7 @@
     apns          with apns_key_file, apns_key_id, apns_team_id and apns_topic
     fcm, gcm      with fcm_service_account_file; one transport for both names
     web, webhook  always: Web Push makes its key when there is none
+    matrix        always; its gateways only those of matrix_gateways, if there are any
 
 What is not configured is there too, and answers that it is MISCONFIGURED and what to set. Whoever
 builds them closes them. Files are read now: what is wrong with one is a ConfigError at the start,
@@ -20,9 +21,11 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from api.config.errors import ConfigError
 from api.push import key_files, vapid
 from api.push.apns import Apns, ApnsSettings
-from api.push.client import Client, Limits
+from api.push.client import REPLY_BYTES_MAX, Client, Limits
 from api.push.fcm import Fcm, FcmSettings
 from api.push.guard import Guard, Resolver, system_resolver
+from api.push.matrix import Matrix
+from api.push.matrix_target import Gateways
 from api.push.provider_token import ApnsIdentity
 from api.push.settings import PushSettings
 from api.push.vapid import Vapid
@@ -31,6 +34,7 @@ from api.push.webhook import Webhook
 from broker.clock import Clock, wall_clock
 from broker.push.transport import NOT_CONFIGURED, Outgoing, Result, Transport, Verdict
 
+MATRIX_REPLY_BYTES_MAX = 512 * 1024  # a hundred results, each with a pushkey in escapes
 _APNS_TOGETHER = ("apns_key_file", "apns_key_id", "apns_team_id", "apns_topic")
 
 
@@ -50,17 +54,20 @@ class NotConfigured:
 
 class Transports:
     """by_type: a transport for every `transportType`. guard: what looks at a target, for whoever
-    registers one. public_vapid_key: what browsers subscribe to, base64url."""
+    registers one; gateways: at one of Matrix. public_vapid_key: what browsers subscribe to,
+    base64url."""
 
     def __init__(
         self,
         by_type: Mapping[str, Transport],
         guard: Guard,
+        gateways: Gateways,
         public_vapid_key: str,
         clients: tuple[Client, ...],
     ) -> None:
         self.by_type = by_type
         self.guard = guard
+        self.gateways = gateways
         self.public_vapid_key = public_vapid_key
         self._clients = clients
 
@@ -98,21 +105,29 @@ class _Builder:
         self._clock = clock
         self._resolve = resolve
         self._guard = Guard(allow_loopback=settings.allow_loopback_targets, resolve=resolve)
+        self._gateways = Gateways(
+            settings.matrix_gateways,
+            allow_loopback=settings.allow_loopback_targets,
+            resolve=resolve,
+        )
         self._clients: list[Client] = []
         self._trust = _trust(settings)
 
     def build(self, data: Path) -> Transports:
         signer = Vapid(self._vapid_key(data), self._settings.vapid_subject, self._clock)
         fcm = self._fcm()
-        guarded = self._client(guarded=True)
+        guarded = self._client(self._guard)
         by_type: dict[str, Transport] = {
             "apns": self._apns(),
             "fcm": fcm,
             "gcm": fcm,
             "web": WebPush(signer, guarded, self._guard, self._clock),
             "webhook": Webhook(guarded, self._guard, self._clock),
+            "matrix": Matrix(self._matrix_client(), self._gateways, self._clock),
         }
-        return Transports(by_type, self._guard, signer.public_key, tuple(self._clients))
+        return Transports(
+            by_type, self._guard, self._gateways, signer.public_key, tuple(self._clients)
+        )
 
     def _apns(self) -> Transport:
         given = [name for name in _APNS_TOGETHER if getattr(self._settings, name)]
@@ -149,14 +164,32 @@ class _Builder:
             return key_files.p256_key("push.vapid_key_file", Path(self._settings.vapid_key_file))
         return vapid.kept_key("push.vapid_key_file", data)
 
-    def _client(self, *, guarded: bool = False, http1: bool = True) -> Client:
+    def _matrix_client(self) -> Client:
+        """One of its own: nobody else is shown the certificate."""
+        trust = _trust(self._settings)
+        path = self._settings.matrix_client_cert_file
+        if path:
+            _present_certificate(trust, path)
+        return self._client(
+            self._gateways.guard, trust=trust, reply_bytes_max=MATRIX_REPLY_BYTES_MAX
+        )
+
+    def _client(
+        self,
+        guard: Guard | None = None,
+        *,
+        http1: bool = True,
+        trust: ssl.SSLContext | None = None,
+        reply_bytes_max: int = REPLY_BYTES_MAX,
+    ) -> Client:
         limits = Limits(
             connect_s=self._settings.connect_timeout_ms / 1_000,
             total_s=self._settings.total_timeout_ms / 1_000,
             connections_max=self._settings.connections_max,
+            reply_bytes_max=reply_bytes_max,
         )
-        addresses = self._guard.addresses if guarded else self._resolve or system_resolver()
-        client = Client(limits, self._trust, addresses, http1=http1)
+        addresses = guard.addresses if guard else self._resolve or system_resolver()
+        client = Client(limits, trust or self._trust, addresses, http1=http1)
         self._clients.append(client)
         return client
 
@@ -170,3 +203,22 @@ def _trust(settings: PushSettings) -> ssl.SSLContext:
         except OSError as error:  # ssl.SSLError is one
             raise ConfigError(f"push.ca_file: cannot use {settings.ca_file}") from error
     return context
+
+
+def _present_certificate(context: ssl.SSLContext, path: str) -> None:
+    name = "push.matrix_client_cert_file"
+    try:
+        context.load_cert_chain(path, password=_no_password)
+    except _Encrypted:
+        raise ConfigError(f"{name}: the key in {path} is encrypted; give one that is not") from None
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(f"{name}: {path} holds no certificate with its private key") from error
+
+
+class _Encrypted(Exception):
+    pass
+
+
+def _no_password() -> str:
+    """Asked for by OpenSSL, which would otherwise ask at the terminal."""
+    raise _Encrypted
