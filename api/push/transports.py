@@ -4,6 +4,7 @@
     fcm, gcm      with fcm_service_account_file; one transport for both names
     web, webhook  always: Web Push makes its key when there is none
     matrix        always; its gateways only those of matrix_gateways, if there are any
+    beams…        always: what instances of Beams are told, in SUCCESS_S
 
 What is not configured is there too, and answers that it is MISCONFIGURED and what to set. Whoever
 builds them closes them. Files are read now: what is wrong with one is a ConfigError at the start,
@@ -12,6 +13,7 @@ not a notification that fails.
 
 import ssl
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -19,14 +21,17 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from api.config.errors import ConfigError
-from api.push import key_files, vapid
+from api.push import beams_webhook, key_files, vapid
 from api.push.apns import Apns, ApnsSettings
-from api.push.client import REPLY_BYTES_MAX, Client, Limits
+from api.push.beams_webhook import BeamsWebhook
+from api.push.client import Client, Limits
 from api.push.fcm import Fcm, FcmSettings
 from api.push.guard import Guard, Resolver, system_resolver
+from api.push.http2 import Http2Client
 from api.push.matrix import Matrix
 from api.push.matrix_target import Gateways
 from api.push.provider_token import ApnsIdentity
+from api.push.reply import REPLY_BYTES_MAX
 from api.push.settings import PushSettings
 from api.push.vapid import Vapid
 from api.push.web_push import WebPush
@@ -63,7 +68,7 @@ class Transports:
         guard: Guard,
         gateways: Gateways,
         public_vapid_key: str,
-        clients: tuple[Client, ...],
+        clients: tuple[Client | Http2Client, ...],
     ) -> None:
         self.by_type = by_type
         self.guard = guard
@@ -72,6 +77,9 @@ class Transports:
         self._clients = clients
 
     async def __aenter__(self) -> "Transports":
+        for client in self._clients:
+            if isinstance(client, Http2Client):
+                await client.open()
         return self
 
     async def __aexit__(
@@ -83,7 +91,8 @@ class Transports:
         await self.aclose()
 
     async def aclose(self) -> None:
-        for client in self._clients:
+        """Those that were opened last first: each is a nursery's body to the next."""
+        for client in reversed(self._clients):
             await client.aclose()
 
 
@@ -99,6 +108,11 @@ def build_transports(
     return _Builder(settings, clock, resolve).build(data)
 
 
+def public_vapid_key(settings: PushSettings, data: Path) -> str:
+    """What browsers subscribe to, of a server with these settings. Raises ConfigError."""
+    return Vapid(_vapid_key(settings, data), settings.vapid_subject, wall_clock).public_key
+
+
 class _Builder:
     def __init__(self, settings: PushSettings, clock: Clock, resolve: Resolver | None) -> None:
         self._settings = settings
@@ -110,13 +124,19 @@ class _Builder:
             allow_loopback=settings.allow_loopback_targets,
             resolve=resolve,
         )
-        self._clients: list[Client] = []
+        self._clients: list[Client | Http2Client] = []
+        self._limits = Limits(
+            connect_s=settings.connect_timeout_ms / 1_000,
+            total_s=settings.total_timeout_ms / 1_000,
+            connections_max=settings.connections_max,
+        )
         self._trust = _trust(settings)
 
     def build(self, data: Path) -> Transports:
-        signer = Vapid(self._vapid_key(data), self._settings.vapid_subject, self._clock)
+        signer = Vapid(_vapid_key(self._settings, data), self._settings.vapid_subject, self._clock)
         fcm = self._fcm()
         guarded = self._client(self._guard)
+        hooks = self._client(self._guard, total_s=beams_webhook.SUCCESS_S)
         by_type: dict[str, Transport] = {
             "apns": self._apns(),
             "fcm": fcm,
@@ -124,6 +144,8 @@ class _Builder:
             "web": WebPush(signer, guarded, self._guard, self._clock),
             "webhook": Webhook(guarded, self._guard, self._clock),
             "matrix": Matrix(self._matrix_client(), self._gateways, self._clock),
+            beams_webhook.WEBHOOK: BeamsWebhook(hooks, self._guard, beams_webhook.configured),
+            beams_webhook.PUBLISH_HOOK: BeamsWebhook(hooks, self._guard, beams_webhook.of_publish),
         }
         return Transports(
             by_type, self._guard, self._gateways, signer.public_key, tuple(self._clients)
@@ -146,7 +168,10 @@ class _Builder:
             topic=self._settings.apns_topic,
             identity=identity,
         )
-        return Apns(settings, self._client(http1=False), self._clock)
+        addresses = self._resolve or system_resolver()
+        client = Http2Client(settings.url, self._limits, _trust(self._settings), addresses)
+        self._clients.append(client)
+        return Apns(settings, client, self._clock)
 
     def _fcm(self) -> Transport:
         if not self._settings.fcm_service_account_file:
@@ -158,11 +183,6 @@ class _Builder:
             account=account.with_token_url(self._settings.fcm_token_url),
         )
         return Fcm(settings, self._client(), self._clock)
-
-    def _vapid_key(self, data: Path) -> EllipticCurvePrivateKey:
-        if self._settings.vapid_key_file:
-            return key_files.p256_key("push.vapid_key_file", Path(self._settings.vapid_key_file))
-        return vapid.kept_key("push.vapid_key_file", data)
 
     def _matrix_client(self) -> Client:
         """One of its own: nobody else is shown the certificate."""
@@ -178,20 +198,23 @@ class _Builder:
         self,
         guard: Guard | None = None,
         *,
-        http1: bool = True,
         trust: ssl.SSLContext | None = None,
+        total_s: float | None = None,
         reply_bytes_max: int = REPLY_BYTES_MAX,
     ) -> Client:
-        limits = Limits(
-            connect_s=self._settings.connect_timeout_ms / 1_000,
-            total_s=self._settings.total_timeout_ms / 1_000,
-            connections_max=self._settings.connections_max,
-            reply_bytes_max=reply_bytes_max,
-        )
+        limits = replace(self._limits, reply_bytes_max=reply_bytes_max)
+        if total_s is not None:
+            limits = replace(limits, connect_s=min(limits.connect_s, total_s), total_s=total_s)
         addresses = guard.addresses if guard else self._resolve or system_resolver()
-        client = Client(limits, trust or self._trust, addresses, http1=http1)
+        client = Client(limits, trust or self._trust, addresses)
         self._clients.append(client)
         return client
+
+
+def _vapid_key(settings: PushSettings, data: Path) -> EllipticCurvePrivateKey:
+    if settings.vapid_key_file:
+        return key_files.p256_key("push.vapid_key_file", Path(settings.vapid_key_file))
+    return vapid.kept_key("push.vapid_key_file", data)
 
 
 def _trust(settings: PushSettings) -> ssl.SSLContext:
