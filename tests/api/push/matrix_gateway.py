@@ -67,8 +67,15 @@ class MatrixGateway:
     verdicts: dict[str, dict[str, Any]] = field(default_factory=dict)
     poison: set[str] = field(default_factory=set)
     held: trio.Event | None = None
+    news: trio.Event = field(default_factory=trio.Event)
     too_large: int = REQUEST_BYTES_MAX
     script: Script = field(default_factory=Script)
+
+    async def until(self, count: int) -> None:
+        """So many notifications were delivered, in all."""
+        while len(self.delivered) < count:
+            self.news = trio.Event()
+            await self.news.wait()
 
     async def handle(self, request: Request) -> Answer:
         if self.held is not None:
@@ -135,6 +142,7 @@ class MatrixGateway:
             self.delivered.append(notification)
             if is_encrypted:
                 self.texts.append(self._read(notification))
+            self.news.set()
         return rejected
 
     def _read(self, notification: dict[str, Any]) -> dict[str, Any]:
