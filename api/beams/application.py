@@ -8,7 +8,7 @@ from quart import Response
 
 from api import secure_transport
 from api.application import new_application
-from api.beams import web_key
+from api.beams import device_user, devices, interests, web_key
 from api.beams.errors import NO_INSTANCE_ID, BeamsError, refuse
 from api.beams.paths import take_empty_segments
 from api.mounts import Mount
@@ -32,6 +32,9 @@ def beams_mount(broker: Broker, settings: ServerSettings, transports: Transports
     app = new_application("tidelog_beams", refuse)
     take_empty_segments(app)
     app.register_blueprint(web_key.routes(broker, transports))
+    app.register_blueprint(devices.routes(broker, settings, transports))
+    app.register_blueprint(device_user.routes(broker))
+    app.register_blueprint(interests.routes(broker, settings))
     for prefix in PREFIXES:
         app.add_url_rule(f"{prefix}/instances", prefix, _no_instance, methods=METHODS)
     app.before_request(secure_transport.checked(settings))
