@@ -127,6 +127,20 @@ async def test_of_one_that_was_for_nobody(outbox: Delivering, time: Time) -> Non
     assert payload["tally"] == {}
 
 
+async def test_pages_that_found_nobody_are_passed(
+    outbox: Delivering, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They looked at as many as a page may, and none was meant."""
+    monkeypatch.setattr(expansion, "LOOKED_AT_MAX", 2)
+    await people(outbox)
+    for number in range(20):
+        await outbox.register(f"x{number}", client="u1")
+    await publish(outbox)
+    await outbox.until_delivered()
+    assert told(outbox.gateway)[0]["tally"]["sent"] == {TRANSPORT: 7}
+    assert len(await outbox.records(Kind.PUBLISHES, "")) > 2 + 27 // 2
+
+
 async def test_several_are_told_and_they_are_told_again_until_they_hear(
     outbox: Delivering, time: Time
 ) -> None:

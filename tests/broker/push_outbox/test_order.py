@@ -2,6 +2,7 @@
 others as it comes.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,15 @@ import pytest
 import trio
 
 from broker.event import Kind
+from broker.push import order
 from broker.push.attempts import ATTEMPT_S_MAX
-from broker.push.events import ABLY, BEAMS, MATRIX, MATRIX_CHANNELS
+from broker.push.events import ABLY, BEAMS, MATRIX, MATRIX_CHANNELS, Selector
+from broker.push.lifetime import TTL_MS_MAX
 from broker.push.outbox import LEASE_MS, PAGE_PATIENCE_S, PUBLISHES_AT_ONCE
+from broker.push.outbox_log import PublishRow
+from storage.serial import pack
 from tests.broker.acting import Time
+from tests.broker.conftest import START_MS
 from tests.broker.push_outbox.delivering import CHANNEL, Delivering, delivering
 from tests.broker.push_outbox.gateway import Gateway, dead, misconfigured, rejected, trouble
 
@@ -97,6 +103,8 @@ async def test_many_wait_without_an_attempt(outbox: Delivering, time: Time) -> N
     await outbox.register("m", api=MATRIX)
     await notify(outbox, *range(1, 50))
     await outbox.passes_until_tried(2)
+    await outbox.until_waits(m=2)
+    await soon(outbox, lambda: all(row.cursor is None for row in outbox.unfinished()))
     await time.passes(1_800_000, outbox)
     await outbox.nothing_happens()
     assert len(outbox.unfinished()) == 49
@@ -134,20 +142,18 @@ async def test_who_comes_later_in_an_earlier_publish_is_waited_for(
     await outbox.registered(*names, api=MATRIX)
     await notify(outbox, 0, channel=CHANNEL)
     await outbox.until_delivered()
-    order = outbox.gateway.names()
-    outbox.gateway.says(order[0], trio.Event())
-    outbox.gateway.says(order[1], trio.Event())
+    names = outbox.gateway.names()
+    outbox.gateway.says(names[0], trio.Event())
+    outbox.gateway.says(names[1], trio.Event())
     await notify(outbox, 1, channel=CHANNEL)
     await outbox.gateway.until(6)
-    await notify(outbox, 2, device_id=order[-1])
+    await notify(outbox, 2, device_id=names[-1])
     await outbox.nothing_happens()
-    assert told(outbox.gateway)[order[-1]] == [0]
-    await time.passes(int(PAGE_PATIENCE_S * 1_000), outbox)
-    await outbox.nothing_happens()
-    assert told(outbox.gateway)[order[-1]] == [0], "it is at the second page"
-    assert outbox.waits()[order[-1]] == 0
-    await soon(outbox, lambda: told(outbox.gateway)[order[-1]] == [0, 1, 2])
-    assert told(outbox.gateway)[order[0]] == [0, 1]
+    assert told(outbox.gateway)[names[-1]] == [0]
+    await soon(outbox, lambda: outbox.waits().get(names[-1]) == 0)
+    assert told(outbox.gateway)[names[-1]] == [0], "it is at the second page"
+    await soon(outbox, lambda: told(outbox.gateway)[names[-1]] == [0, 1, 2])
+    assert told(outbox.gateway)[names[0]] == [0, 1]
 
 
 async def test_who_was_reached_by_an_earlier_one_does_not_wait_for_its_other_pages(
@@ -245,6 +251,19 @@ async def test_more_than_are_expanded_at_once(outbox: Delivering, time: Time) ->
     numbers = [event.payload["number"] for event in accepted if hasattr(event, "payload")]
     assert sorted(numbers) == list(range(count))
     assert told(outbox.gateway) == {"m": numbers}
+
+
+def test_who_is_behind_a_long_list_is_looked_at_less_and_less_often() -> None:
+    """About once a minute in the end, not once a second."""
+    row = PublishRow("app", pack(START_MS), Selector(), {}, START_MS + TTL_MS_MAX)
+    looks = [order.look_again_ms(row, START_MS)]
+    while looks[-1] < START_MS + 3_600_000:
+        looks.append(order.look_again_ms(row, looks[-1]))
+    assert looks[0] == START_MS + order.LOOK_MS_MIN
+    waits = [after - before for before, after in itertools.pairwise(looks)]
+    assert waits == sorted(waits)
+    assert waits[-1] == order.LOOK_MS_MAX
+    assert len(looks) < 80
 
 
 @pytest.mark.parametrize("when", ["at its first attempt", "waiting", "overdue"])
