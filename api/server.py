@@ -20,14 +20,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import trio
 
 import broker
 from api import listener, tls
 from api.admin import service
+from api.admin.operations.beams import check_url
 from api.app import create_app
 from api.config import ConfigError, Configuration, Declarations
 from api.config.catalogue import ProcessSettings
+from api.config.declared import webhook_of
 from api.push.transports import Transports, build_transports
 from api.realtime.server import realtime
 from api.tls import DevCertificate
@@ -82,7 +85,13 @@ async def reconcile(opened: Broker, declared: Declarations) -> None:
         app_id = namespace.app or opened.default_app()
         await apps.set_namespace(app_id, namespace.id, namespace.rules)
     for beams in declared.beams:
-        await opened.beams.ensure(beams.app or opened.default_app(), beams.instance, beams.secret)
+        app_id = beams.app or opened.default_app()
+        await opened.beams.ensure(app_id, beams.instance, beams.secret)
+        for hook in beams.webhooks:
+            check_url(hook.url)
+            await opened.beams.put_webhook(
+                msgspec.structs.replace(webhook_of(beams, hook), app=app_id)
+            )
 
 
 class _Server:

@@ -4,8 +4,9 @@ from broker import administration, purge
 from broker.auth import nonces, revocations
 from broker.auth.nonces import Nonces
 from broker.auth.revocations import Revocations
-from broker.beams import instances
+from broker.beams import instances, webhooks
 from broker.beams.instances import BeamsInstances
+from broker.beams.webhooks import BeamsWebhooks
 from broker.channels import occupancy, presence
 from broker.channels.lifecycle import ActiveChannels
 from broker.channels.occupancy import Occupancies
@@ -50,6 +51,7 @@ PROJECTIONS: tuple[Projection, ...] = (
     Stats(),
     Purges(),
     BeamsInstances(),
+    BeamsWebhooks(),
 )
 
 
@@ -72,5 +74,6 @@ def broker_domain() -> Domain:
         **recording.DECIDE,
         **purge.DECIDE,
         **instances.DECIDE,
+        **webhooks.DECIDE,
     }
     return Domain(decide, PROJECTIONS, encode, decode, version=ROWS_VERSION)

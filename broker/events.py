@@ -9,7 +9,12 @@ from typing import Any
 
 import msgspec
 
-from broker.beams.events import BeamsInstanceCreated, BeamsInstanceRemoved
+from broker.beams.events import (
+    BeamsInstanceCreated,
+    BeamsInstanceRemoved,
+    BeamsWebhookAdded,
+    BeamsWebhookRemoved,
+)
 from broker.event import Event
 from broker.messages.message import Message, PresenceMessage
 from broker.push.events import (
@@ -333,6 +338,8 @@ AnyEvent = (
     | PushReported
     | BeamsInstanceCreated
     | BeamsInstanceRemoved
+    | BeamsWebhookAdded
+    | BeamsWebhookRemoved
 )
 
 encode = msgspec.msgpack.Encoder().encode

@@ -80,7 +80,41 @@ USER_IS_SET = _R(400, "Bad Request", "A User Id is already associated with this 
 TOO_MANY_DEVICES = _R(
     422, "Unprocessable Entity", "User already has reached the maximum of 100 devices."
 )
+
+NO_AUTHORIZATION = _R(400, "Incomplete Request", "Authorization header is missing.")
+BAD_KEY = _R(401, "Unauthorized", "Incorrect API Key.")
+TOO_MANY_REQUESTS = _R(
+    429,
+    "Rate Limited",
+    "Too many requests being made in quick succession (max 100 RPS).",
+)
+TOO_LARGE_FOR_INTERESTS = _R(400, "Bad request", "Request body size is too large (max 10KiB).")
+TOO_LARGE_FOR_USERS = _R(400, "Bad request", "Request body size is too large (max 200KiB).")
+BAD_SCHEMA = _R(422, "Unprocessable Entity", "JSON does not our match schema.")  # sic
+NO_USER_ID = _R(400, "Incomplete Request", "user-id param is missing from path.")  # [own]
+BAD_USER_ID = _R(400, "Bad Request", "user-id given is not valid.")  # [own]
+BAD_INSTANCE_ID_OF_REPORT = _R(
+    400,
+    "Bad request",
+    "The instance id given is invalid. It is expected to be in this format:"
+    " 426abfc7-41fe-492f-bcf1-27586fa9bd3f .",
+)
 # fmt: on
+
+
+def missing_from_body(field: str) -> Refusal:
+    return Refusal(400, "Bad request", f"{field} is missing from body.")
+
+
+def invalid_in_body(field: str) -> Refusal:
+    """[own]"""
+    return Refusal(400, "Bad request", f"{field} given is not valid.")
+
+
+def unfit(reason: str) -> Refusal:
+    """[own] What Beams would take, for providers and receivers to refuse it later."""
+    return Refusal(422, "Unprocessable Entity", reason)
+
 
 # What is refused before a route of Beams sees it, or by the broker: [own], but for 500.
 _TITLES = {

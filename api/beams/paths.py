@@ -29,9 +29,17 @@ class _Segment(BaseConverter):
     part_isolating = True
 
 
+class _Rest(BaseConverter):
+    """All that is left of a path, slashes too, or nothing."""
+
+    regex = ".*"
+    part_isolating = False
+
+
 def take_empty_segments(app: QuartTrio) -> None:
-    """`<segment:name>` in routes of the application."""
+    """`<segment:name>` and, last, `<rest:name>` in routes of the application."""
     app.url_map.converters["segment"] = _Segment
+    app.url_map.converters["rest"] = _Rest
 
 
 def instance_id(segment: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from api.cli.asking import ask
+from api.cli.beams_webhooks import command as webhooks
 from api.cli.options import app_option, as_json, ask_first, configured, confirmed
 from api.cli.output import print_json, print_table
 from api.cli.welcome import EVERY_INTERFACE
@@ -42,7 +43,7 @@ iOS, Java, Kotlin and Swift on servers know no other host: docs/beams.md says wh
 
 @click.group("beams")
 def command() -> None:
-    """List, create and remove instances of Beams: what its SDKs know an app by.
+    """List, create and remove instances of Beams, what its SDKs know an app by; and webhooks.
 
     \b
     Example:
@@ -100,6 +101,9 @@ def remove_instance(configuration: Configuration, instance: str, yes: bool) -> N
     """
     ask_first(f"Remove instance {instance} and all its devices?", yes)
     ask(configuration, "beams.remove", instance=instance)
+
+
+command.add_command(webhooks)
 
 
 def _vapid_public_key(configuration: Configuration) -> str:

@@ -18,6 +18,8 @@ from broker.apps import ROOT_CAPABILITY
 from broker.auth import capability
 from broker.auth.credentials import parse_key
 from broker.beams.instances import check_secret, checked_id
+from broker.beams.webhooks import EVENTS, Webhook, declared_id
+from broker.beams.webhooks import check as check_webhook
 from broker.tenancy import NamespaceRules
 
 TABLES = ("apps", "keys", "namespaces", "beams")
@@ -46,12 +48,25 @@ class DeclaredNamespace(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     app: str | None = None
 
 
+class DeclaredWebhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A webhook of an instance of Beams, known by its URL."""
+
+    url: str
+    secret: str
+    events: tuple[str, ...] = EVENTS
+    custom_data: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return "<DeclaredWebhook>"
+
+
 class DeclaredInstance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An instance of Beams and its secret key. `app`: None is the only, or the oldest, app."""
 
     instance: str
     secret: str
     app: str | None = None
+    webhooks: tuple[DeclaredWebhook, ...] = ()
 
     def __repr__(self) -> str:
         return f"<DeclaredInstance {self.instance}>"
@@ -96,9 +111,22 @@ def _one(declared: type, table: Mapping[str, Any], where: str) -> Any:
         if isinstance(found, DeclaredInstance):
             checked_id(found.instance)
             check_secret(found.secret)
+            for hook in found.webhooks:
+                check_webhook(webhook_of(found, hook))
     except (msgspec.ValidationError, BrokerError) as error:
         raise ConfigError(f"{where}: {error}") from None
     return found
+
+
+def webhook_of(instance: DeclaredInstance, hook: DeclaredWebhook) -> Webhook:
+    return Webhook(
+        app=instance.app or "",
+        id=declared_id(instance.instance, hook.url),
+        url=hook.url,
+        secret=hook.secret,
+        events=hook.events,
+        custom_data=hook.custom_data,
+    )
 
 
 def _namespace(table: Mapping[str, Any], where: str) -> DeclaredNamespace:

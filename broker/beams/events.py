@@ -1,5 +1,7 @@
 """What happens to instances of Beams, as the log keeps it (see broker.events)."""
 
+from typing import Any
+
 from broker.event import Event
 
 
@@ -18,3 +20,23 @@ class BeamsInstanceCreated(Event, frozen=True, tag="beams.created"):
 class BeamsInstanceRemoved(Event, frozen=True, tag="beams.removed"):
     app: str
     instance: str
+
+
+class BeamsWebhookAdded(Event, frozen=True, tag="beams.webhook.added"):
+    """The instance of an app tells `url` of these events, signed with `secret`; with `custom_data`
+    in every request. Replaces the one with this id (a UUID)."""
+
+    app: str
+    id: str
+    url: str
+    secret: str
+    events: tuple[str, ...]
+    custom_data: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<BeamsWebhookAdded {self.app} {self.id}>"
+
+
+class BeamsWebhookRemoved(Event, frozen=True, tag="beams.webhook.removed"):
+    app: str
+    id: str

@@ -13,6 +13,7 @@ from tests.api.command_line import Ended, Serving, fine, inside, serving, tidelo
 
 Run = Callable[..., Ended]
 ID = "8f9a6e22-2483-49aa-8552-125f1a4c5781"
+HOOK = "https://example.com/beams?a=b"
 DECLARED = f"""
 [[apps]]
 id = "shop"
@@ -21,6 +22,11 @@ id = "shop"
 app = "shop"
 instance = "{ID}"
 secret = "hush-hush"
+
+[[beams.webhooks]]
+url = "{HOOK}"
+secret = "hush-hook"
+events = ["v1.UserNotificationOpen"]
 """
 
 
@@ -87,6 +93,61 @@ def test_removing_asks_first_and_knows_what_is_there(pristine: Path) -> None:
     assert f"there is no Beams instance '{ID}'" in unknown.err
 
 
+def test_webhooks_are_added_listed_and_removed(data: Path, how: Run) -> None:
+    made = fine("beams", "create", "--app", "two", "--data", data, "--json", how=how).json
+    add = ("beams", "webhook", "add", made["instance"])
+    first = fine(*add, HOOK, "--data", data, "--json", how=how).json
+    assert (first["url"], len(first["events"]), first["customData"]) == (HOOK, 3, {})
+    more = ("--event", "v1.UserNotificationOpen", "--secret", "hush", "--custom-data", '{"n": 1}')
+    shown = fine(*add, HOOK, *more, "--data", data, how=how).out
+    of_instance = (made["instance"], "--data", data)
+    listed = fine("beams", "webhook", "list", *of_instance, "--json", how=how).json
+    (second,) = [one for one in listed if one != first]
+    assert shown == f"webhook  {second['id']}\nsecret   hush\n"
+    del second["id"]
+    opened = ["v1.UserNotificationOpen"]
+    assert second == {"url": HOOK, "secret": "hush", "events": opened, "customData": {"n": 1}}
+    table = fine("beams", "webhook", "list", *of_instance, how=how).out
+    assert first["secret"] in table
+    fine(
+        "beams",
+        "webhook",
+        "remove",
+        made["instance"],
+        first["id"],
+        "--yes",
+        "--data",
+        data,
+        how=how,
+    )
+    left = fine("beams", "webhook", "list", *of_instance, "--json", how=how).json
+    assert [one["secret"] for one in left] == ["hush"]
+    fine("beams", "remove", made["instance"], "--yes", "--data", data, how=how)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("http://example.com/",), 1, "the webhook's URL: the target must be https"),
+        (("https://10.0.0.1/",), 1, "the webhook's URL: the target's address is not a public one"),
+        ((HOOK, "--event", "v2.Any"), 1, "a webhook's events are one or more of v1."),
+        ((HOOK, "--custom-data", "[]"), 2, "not a JSON object"),
+        ((HOOK, "--secret", "s" * 257), 1, "a webhook's secret has 1 to 256 characters"),
+    ],
+    ids=["plain", "private", "event", "custom", "secret"],
+)
+def test_a_webhook_that_makes_no_sense_is_refused(
+    pristine: Path, tmp_path: Path, arguments: tuple[str, ...], status: int, said: str
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(pristine, data)
+    made = fine("beams", "create", "--app", "one", "--data", data, "--json", how=inside).json
+    refused = inside("beams", "webhook", "add", made["instance"], *arguments, "--data", data)
+    assert (refused.status, refused.out) == (status, "")
+    assert said in refused.err
+    assert inside("beams", "webhook", "add", ID, HOOK, "--data", data).status == 1
+
+
 def test_a_declared_instance_is_there_and_stays(tmp_path: Path) -> None:
     file = tmp_path / "tidelog.toml"
     file.write_text(DECLARED)
@@ -95,6 +156,8 @@ def test_a_declared_instance_is_there_and_stays(tmp_path: Path) -> None:
     for _ in range(2):
         with serving(data, "--config", file):
             assert fine("beams", "list", "--data", data, "--json").json == wanted
+            (hook,) = fine("beams", "webhook", "list", ID, "--data", data, "--json").json
+            assert (hook["url"], hook["secret"]) == (HOOK, "hush-hook")
     shown = fine("config", "--config", file, how=inside).out
     assert f'# [[beams]]\n# instance = "{ID}"' in shown
     assert "hush" not in shown
@@ -106,7 +169,9 @@ def test_a_declared_instance_is_there_and_stays(tmp_path: Path) -> None:
     [
         (ID, "shop", r"\[\[beams\]\] number 1: a Beams instance's id must be a UUID"),
         ("hush-hush", "hush hush", "number 1: a Beams instance's secret must be"),
-        ("secret =", "secrets =", "number 1: .*secret"),
+        ('secret = "hush-hush"', "secrets = 1", "number 1: .*secret"),
+        ("v1.User", "v2.User", "number 1: a webhook's events are one or more of v1"),
+        ("[[beams.webhooks]]", "[beams.webhooks]", "number 1: Expected `array`"),
     ],
 )
 def test_a_declaration_that_makes_no_sense_is_refused(
