@@ -8,6 +8,7 @@ from quart_trio import QuartTrio
 
 from api import openapi, secure_transport
 from api.application import new_application, on_raw_paths
+from api.beams.application import beams_mount
 from api.control import read_control
 from api.mounts import Mount, mounted
 from api.push.guard import Guard
@@ -76,7 +77,7 @@ def create_app(
     app.before_request(secure_transport.checked(settings))
     app.after_request(_say_who_answers)
     app.after_request(counting(broker))
-    others: tuple[Mount, ...] = ()
+    others: tuple[Mount, ...] = (beams_mount(broker, settings, transports),)
     app.asgi_app = on_raw_paths(mounted(app.asgi_app, others))  # type: ignore[method-assign, assignment]
     return app
 

@@ -4,6 +4,9 @@ from broker import administration, purge
 from broker.auth import nonces, revocations
 from broker.auth.nonces import Nonces
 from broker.auth.revocations import Revocations
+from broker.beams import instances, webhooks
+from broker.beams.instances import BeamsInstances
+from broker.beams.webhooks import BeamsWebhooks
 from broker.channels import occupancy, presence
 from broker.channels.lifecycle import ActiveChannels
 from broker.channels.occupancy import Occupancies
@@ -47,6 +50,8 @@ PROJECTIONS: tuple[Projection, ...] = (
     StatsMinutes(),
     Stats(),
     Purges(),
+    BeamsInstances(),
+    BeamsWebhooks(),
 )
 
 
@@ -68,5 +73,7 @@ def broker_domain() -> Domain:
         **revocations.DECIDE,
         **recording.DECIDE,
         **purge.DECIDE,
+        **instances.DECIDE,
+        **webhooks.DECIDE,
     }
     return Domain(decide, PROJECTIONS, encode, decode, version=ROWS_VERSION)

@@ -9,6 +9,12 @@ from typing import Any
 
 import msgspec
 
+from broker.beams.events import (
+    BeamsInstanceCreated,
+    BeamsInstanceRemoved,
+    BeamsWebhookAdded,
+    BeamsWebhookRemoved,
+)
 from broker.event import Event
 from broker.messages.message import Message, PresenceMessage
 from broker.push.events import (
@@ -330,6 +336,10 @@ AnyEvent = (
     | DeliverySettled
     | TopicsChanged
     | PushReported
+    | BeamsInstanceCreated
+    | BeamsInstanceRemoved
+    | BeamsWebhookAdded
+    | BeamsWebhookRemoved
 )
 
 encode = msgspec.msgpack.Encoder().encode

@@ -3,6 +3,7 @@
     apns          with apns_key_file, apns_key_id, apns_team_id and apns_topic
     fcm, gcm      with fcm_service_account_file; one transport for both names
     web, webhook  always: Web Push makes its key when there is none
+    beams…        always: what instances of Beams are told, in SUCCESS_S
 
 What is not configured is there too, and answers that it is MISCONFIGURED and what to set. Whoever
 builds them closes them. Files are read now: what is wrong with one is a ConfigError at the start,
@@ -18,8 +19,9 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from api.config.errors import ConfigError
-from api.push import key_files, vapid
+from api.push import beams_webhook, key_files, vapid
 from api.push.apns import Apns, ApnsSettings
+from api.push.beams_webhook import BeamsWebhook
 from api.push.client import Client, Limits
 from api.push.fcm import Fcm, FcmSettings
 from api.push.guard import Guard, Resolver, system_resolver
@@ -92,6 +94,11 @@ def build_transports(
     return _Builder(settings, clock, resolve).build(data)
 
 
+def public_vapid_key(settings: PushSettings, data: Path) -> str:
+    """What browsers subscribe to, of a server with these settings. Raises ConfigError."""
+    return Vapid(_vapid_key(settings, data), settings.vapid_subject, wall_clock).public_key
+
+
 class _Builder:
     def __init__(self, settings: PushSettings, clock: Clock, resolve: Resolver | None) -> None:
         self._settings = settings
@@ -102,15 +109,18 @@ class _Builder:
         self._trust = _trust(settings)
 
     def build(self, data: Path) -> Transports:
-        signer = Vapid(self._vapid_key(data), self._settings.vapid_subject, self._clock)
+        signer = Vapid(_vapid_key(self._settings, data), self._settings.vapid_subject, self._clock)
         fcm = self._fcm()
         guarded = self._client(guarded=True)
+        hooks = self._client(guarded=True, total_s=beams_webhook.SUCCESS_S)
         by_type: dict[str, Transport] = {
             "apns": self._apns(),
             "fcm": fcm,
             "gcm": fcm,
             "web": WebPush(signer, guarded, self._guard, self._clock),
             "webhook": Webhook(guarded, self._guard, self._clock),
+            beams_webhook.WEBHOOK: BeamsWebhook(hooks, self._guard, beams_webhook.configured),
+            beams_webhook.PUBLISH_HOOK: BeamsWebhook(hooks, self._guard, beams_webhook.of_publish),
         }
         return Transports(by_type, self._guard, signer.public_key, tuple(self._clients))
 
@@ -144,21 +154,25 @@ class _Builder:
         )
         return Fcm(settings, self._client(), self._clock)
 
-    def _vapid_key(self, data: Path) -> EllipticCurvePrivateKey:
-        if self._settings.vapid_key_file:
-            return key_files.p256_key("push.vapid_key_file", Path(self._settings.vapid_key_file))
-        return vapid.kept_key("push.vapid_key_file", data)
-
-    def _client(self, *, guarded: bool = False, http1: bool = True) -> Client:
+    def _client(
+        self, *, guarded: bool = False, http1: bool = True, total_s: float | None = None
+    ) -> Client:
+        total_s = total_s or self._settings.total_timeout_ms / 1_000
         limits = Limits(
-            connect_s=self._settings.connect_timeout_ms / 1_000,
-            total_s=self._settings.total_timeout_ms / 1_000,
+            connect_s=min(self._settings.connect_timeout_ms / 1_000, total_s),
+            total_s=total_s,
             connections_max=self._settings.connections_max,
         )
         addresses = self._guard.addresses if guarded else self._resolve or system_resolver()
         client = Client(limits, self._trust, addresses, http1=http1)
         self._clients.append(client)
         return client
+
+
+def _vapid_key(settings: PushSettings, data: Path) -> EllipticCurvePrivateKey:
+    if settings.vapid_key_file:
+        return key_files.p256_key("push.vapid_key_file", Path(settings.vapid_key_file))
+    return vapid.kept_key("push.vapid_key_file", data)
 
 
 def _trust(settings: PushSettings) -> ssl.SSLContext:

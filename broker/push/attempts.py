@@ -92,6 +92,7 @@ class Attempts:
             payload=row.payload,
             expires_ms=row.expires_ms,
             updated_ms=updated_ms,
+            made=made,
         )
         transport = self.transports.get(str(recipient.get("transportType")))
         if transport is None:

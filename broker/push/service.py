@@ -259,13 +259,16 @@ class Push:
         payload: dict[str, Any],
         ttl_ms: int = TTL_MS_MAX,
         following: Sequence[Following] = (),
+        beside: Sequence[Following] = (),
+        cost: int = 256,
     ) -> None:
         """Accept a notification: on disk when this returns, and delivered from then on.
-        `following`: what is published when everybody has been tried once."""
+        `following`: what is published when everybody has been tried once; `beside`: what is at
+        once. `cost`: the bytes of it all, about."""
         now_ms = self._log.clock.now()
         expires_ms = min(now_ms + ttl_ms, expiry_ms(payload, now_ms))
-        command = AcceptPublish(app, selector, payload, expires_ms, tuple(following))
-        await self._run(app, command)
+        command = AcceptPublish(app, selector, payload, expires_ms, tuple(following), tuple(beside))
+        await self._run(app, command, cost)
 
     async def publish_each(
         self, app: str, notices: Sequence[tuple[Selector, dict[str, Any]]]
@@ -337,6 +340,6 @@ class Push:
         with mapped():
             return await self._log.query(ask)
 
-    async def _run(self, app: str, command: Any) -> Any:
+    async def _run(self, app: str, command: Any, cost: int = 256) -> Any:
         with mapped():
-            return (await self._log.submit(command, app=app)).reply
+            return (await self._log.submit(command, app=app, cost=cost)).reply

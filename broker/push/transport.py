@@ -36,7 +36,8 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
 
     id: the same at every attempt, 32 hex digits. recipient: `transportType` and the address, in the
     protocol's names. payload: as it was published, not yet any provider's. expires_ms: when nobody
-    wants it any more. updated_ms: since when the device has this address.
+    wants it any more. updated_ms: since when the device has this address. made: how many attempts
+    were before.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     payload: dict[str, Any]
     expires_ms: int
     updated_ms: int = 0
+    made: int = 0
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
