@@ -8,7 +8,7 @@ from quart import Response
 
 from api import secure_transport
 from api.application import new_application
-from api.beams import customer, publish, reporting, web_key
+from api.beams import customer, device_user, devices, interests, publish, reporting, web_key
 from api.beams.caller import Callers
 from api.beams.errors import NO_INSTANCE_ID, BeamsError, refuse
 from api.beams.paths import take_empty_segments
@@ -38,6 +38,9 @@ def beams_mount(broker: Broker, settings: ServerSettings, transports: Transports
     app.register_blueprint(publish.routes(broker, settings, guard, callers))
     app.register_blueprint(customer.routes(broker, callers))
     app.register_blueprint(reporting.routes(broker, settings))
+    app.register_blueprint(devices.routes(broker, settings, transports))
+    app.register_blueprint(device_user.routes(broker))
+    app.register_blueprint(interests.routes(broker, settings))
     for prefix in PREFIXES:
         app.add_url_rule(f"{prefix}/instances", prefix, _no_instance, methods=METHODS)
     app.before_request(secure_transport.checked(settings))
