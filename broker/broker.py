@@ -82,7 +82,7 @@ class Broker:
         self.publisher = Publisher(log, self.epoch, settings, self.metrics, series)
         self.editor = Editor(log, self.epoch, settings, series)
         self.annotator = Annotator(log, self.epoch, settings, series)
-        sealer = Sealer(keys)
+        sealer = Sealer(keys, settings.push_zone)
         self.push = Push(log, sealer, self.default_app)
         self.beams = Beams(self.submit, self.rows, self.push)
         attempts = Attempts(sealer)

@@ -1,67 +1,23 @@
-"""`docs/rest.md` has a row for everything that the seeds name, and each row a test that passed.
+"""`docs/rest.md` has a row for everything that the seeds name, and each row a test.
 
-The names of the seeds are in `tests/fixtures/seeds.json`.
+The names of the seeds are in `tests/fixtures/seeds.json`. That those tests passed is said at the
+end of a run that has this file (tests/outcomes.py).
 """
 
 import ast
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from tests.api.declared import endpoints
-from tests.conftest import Outcomes
+from tests.documents import REST
 
 ROOT = Path(__file__).parents[1]
-DOCUMENT = ROOT / "docs" / "rest.md"
 SEEDS = json.loads((ROOT / "tests" / "fixtures" / "seeds.json").read_text())
-LAST_COLUMN = "test"
-_HEADING = re.compile(r"#+ (.*)")
-_CELL_END = re.compile(r"(?<!\\)\|")
-_TEST = re.compile(r"`(tests/[\w/]+\.py::test_\w+)`")
 _VARIES = re.compile(r"\{\w+\}")
-
-
-class Row(NamedTuple):
-    """`key`: the first cell, without the marks of code; `proof`: the last one."""
-
-    section: str
-    key: str
-    proof: str
-
-    @property
-    def tests(self) -> list[str]:
-        return _TEST.findall(self.proof)
-
-
-@cache
-def rows() -> list[Row]:
-    """Of every table whose last column is called so."""
-    return list(_rows(DOCUMENT.read_text().splitlines()))
-
-
-def _rows(lines: list[str]) -> Iterator[Row]:
-    section, is_table = "", False
-    for line in lines:
-        if heading := _HEADING.fullmatch(line):
-            section = heading[1]
-        if not line.startswith("|"):
-            is_table = False
-            continue
-        first, *_, last = (cell.strip() for cell in _CELL_END.split(line)[1:-1])
-        if last == LAST_COLUMN:
-            is_table = True
-        elif is_table and set(first) != {"-"}:
-            yield Row(section, first.replace("`", ""), last)
-
-
-def keys(section: str) -> list[str]:
-    return [row.key for row in rows() if row.section == section]
 
 
 def parameters() -> set[str]:
@@ -89,34 +45,30 @@ NAMED = {
 
 @pytest.mark.parametrize("section", NAMED)
 def test_everything_that_the_seeds_name_has_one_row(section: str) -> None:
-    listed = Counter(keys(section))
+    listed = Counter(REST.keys(section))
     assert listed == Counter(NAMED[section])
 
 
 def test_every_route_is_listed_and_every_route_that_is_listed_is_there() -> None:
-    seeds = {row.key for row in rows() if row.section == "Endpoints"}
-    beyond = keys("Endpoints beyond them")
+    seeds = {row.key for row in REST.rows if row.section == "Endpoints"}
+    beyond = REST.keys("Endpoints beyond them")
     listed = Counter(_VARIES.sub("{}", key) for key in [*seeds, *beyond])
     routes = [f"{one.method} {_VARIES.sub('{}', one.path)}" for one in endpoints().values()]
     assert listed == Counter(routes)
 
 
 def test_every_row_names_a_test() -> None:
-    unproven = [row for row in rows() if not row.tests]
+    unproven = [row for row in REST.rows if not row.tests]
     assert unproven == []
 
 
 def test_every_test_that_is_named_exists() -> None:
     there = {f"{path}::{name}" for path in files() for name in functions(path)}
-    assert named() - there == set()
-
-
-def named() -> set[str]:
-    return {name for row in rows() for name in row.tests}
+    assert REST.named - there == set()
 
 
 def files() -> set[str]:
-    return {name.partition("::")[0] for name in named()}
+    return {name.partition("::")[0] for name in REST.named}
 
 
 def functions(path: str) -> list[str]:
@@ -124,10 +76,3 @@ def functions(path: str) -> list[str]:
     file = ROOT / path
     body = ast.parse(file.read_text()).body if file.exists() else []
     return [one.name for one in body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
-
-
-def test_every_test_that_is_named_passed(outcomes: Outcomes) -> None:
-    """Runs last (tests/conftest.py)."""
-    if absent := named() - outcomes.collected:
-        pytest.skip(f"{len(absent)} of {len(named())} tests of docs/rest.md are not in this run")
-    assert {name for name in named() if not outcomes.passed(name)} == set()

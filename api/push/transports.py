@@ -12,6 +12,7 @@ not a notification that fails.
 
 import ssl
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -25,6 +26,7 @@ from api.push.beams_webhook import BeamsWebhook
 from api.push.client import Client, Limits
 from api.push.fcm import Fcm, FcmSettings
 from api.push.guard import Guard, Resolver, system_resolver
+from api.push.http2 import Http2Client
 from api.push.provider_token import ApnsIdentity
 from api.push.settings import PushSettings
 from api.push.vapid import Vapid
@@ -59,7 +61,7 @@ class Transports:
         by_type: Mapping[str, Transport],
         guard: Guard,
         public_vapid_key: str,
-        clients: tuple[Client, ...],
+        clients: tuple[Client | Http2Client, ...],
     ) -> None:
         self.by_type = by_type
         self.guard = guard
@@ -72,6 +74,9 @@ class Transports:
         return transport is not None and not isinstance(transport, NotConfigured)
 
     async def __aenter__(self) -> "Transports":
+        for client in self._clients:
+            if isinstance(client, Http2Client):
+                await client.open()
         return self
 
     async def __aexit__(
@@ -83,7 +88,8 @@ class Transports:
         await self.aclose()
 
     async def aclose(self) -> None:
-        for client in self._clients:
+        """Those that were opened last first: each is a nursery's body to the next."""
+        for client in reversed(self._clients):
             await client.aclose()
 
 
@@ -110,7 +116,12 @@ class _Builder:
         self._clock = clock
         self._resolve = resolve
         self._guard = Guard(allow_loopback=settings.allow_loopback_targets, resolve=resolve)
-        self._clients: list[Client] = []
+        self._clients: list[Client | Http2Client] = []
+        self._limits = Limits(
+            connect_s=settings.connect_timeout_ms / 1_000,
+            total_s=settings.total_timeout_ms / 1_000,
+            connections_max=settings.connections_max,
+        )
         self._trust = _trust(settings)
 
     def build(self, data: Path) -> Transports:
@@ -146,7 +157,10 @@ class _Builder:
             topic=self._settings.apns_topic,
             identity=identity,
         )
-        return Apns(settings, self._client(http1=False), self._clock)
+        addresses = self._resolve or system_resolver()
+        client = Http2Client(settings.url, self._limits, _trust(self._settings), addresses)
+        self._clients.append(client)
+        return Apns(settings, client, self._clock)
 
     def _fcm(self) -> Transport:
         if not self._settings.fcm_service_account_file:
@@ -159,17 +173,12 @@ class _Builder:
         )
         return Fcm(settings, self._client(), self._clock)
 
-    def _client(
-        self, *, guarded: bool = False, http1: bool = True, total_s: float | None = None
-    ) -> Client:
-        total_s = total_s or self._settings.total_timeout_ms / 1_000
-        limits = Limits(
-            connect_s=min(self._settings.connect_timeout_ms / 1_000, total_s),
-            total_s=total_s,
-            connections_max=self._settings.connections_max,
-        )
+    def _client(self, *, guarded: bool = False, total_s: float | None = None) -> Client:
+        limits = self._limits
+        if total_s is not None:
+            limits = replace(limits, connect_s=min(limits.connect_s, total_s), total_s=total_s)
         addresses = self._guard.addresses if guarded else self._resolve or system_resolver()
-        client = Client(limits, self._trust, addresses, http1=http1)
+        client = Client(limits, self._trust, addresses)
         self._clients.append(client)
         return client
 
