@@ -39,14 +39,15 @@ _MARK_BYTES = 8
 
 def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
     blueprint = Blueprint("push_beams_interests", __name__)
-    topics = broker.push.topics
 
     @blueprint.get(f"{DEVICE}/interests")
     async def page(instance: str, platform: str, device: str) -> Response:
         path = named(instance, platform, device)
         limit, after = _limit(request.args.get("limit")), _after(path.device)
         of, found = find(broker, path)
-        there = await topics.page(of.app, found.id, INTERESTS, after=after, limit=limit + 1)
+        there = await broker.push.topics.page(
+            of.app, found.id, INTERESTS, after=after, limit=limit + 1
+        )
         names = [topic.name for topic in there[:limit]]
         more = {"nextCursor": _cursor(found.id, names[-1])} if len(there) > limit else {}
         return answer({"interests": names, "responseMetadata": more})
@@ -57,7 +58,7 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         names = read_interests(await json_object(settings, of_any_type=True))
         of, found = find(broker, path)
         with as_refusals():
-            await topics.replace(of.app, found.id, INTERESTS, names, INTERESTS_MAX)
+            await broker.push.topics.replace(of.app, found.id, INTERESTS, names, INTERESTS_MAX)
         return done()
 
     @blueprint.post(f"{DEVICE}/interests/<segment:interest>")
@@ -68,7 +69,9 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
             raise BeamsError(BAD_INTEREST)
         of, found = find(broker, path)
         with as_refusals():
-            await topics.change(of.app, found.id, INTERESTS, on=(name,), limit=INTERESTS_MAX)
+            await broker.push.topics.change(
+                of.app, found.id, INTERESTS, on=(name,), limit=INTERESTS_MAX
+            )
         return done()
 
     @blueprint.delete(f"{DEVICE}/interests/<segment:interest>")
@@ -79,7 +82,7 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         of, found = find(broker, path)
         if is_interest(name):
             with as_refusals():
-                await topics.change(of.app, found.id, INTERESTS, gone=(name,))
+                await broker.push.topics.change(of.app, found.id, INTERESTS, gone=(name,))
         return done()
 
     return blueprint

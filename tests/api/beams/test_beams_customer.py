@@ -58,10 +58,11 @@ async def test_a_user_goes_with_all_devices_of_beams(
     await beams.device("web-1", user=user)
     await beams.device("fcm-1", user=user)
     await beams.device("web-2", user="other")
+    await beams.ably_device(user)
     for _ in range(2):  # who is not there is deleted too
         reply = await delete(beams, path, api)
         assert (reply.status_code, reply.content) == (200, b"")
-        assert beams.devices() == {"web-2"}
+        assert beams.devices() == {"web-2", "ably-1"}
     await beams.published({"users": [user, "other"], "web": HELLO})
     await beams.until_delivered()
     assert len(beams.at_browsers) == 1

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from broker.push.service import DeviceSpec
 from tests.api.beams.publishing import (
     HELLO,
     ID,
@@ -115,13 +114,7 @@ async def test_users_are_reached_on_devices_of_beams_that_there_is_a_part_for(
     await beams.device("web-2", user="bob")
     await beams.device("web-3")
     await beams.device("fcm-1", user="bob")
-    address = {"transportType": "webhook", "url": beams.receiver.url, "secret": "s"}
-    await beams.broker.push.register(
-        beams.app,
-        DeviceSpec(
-            id="ably-1", platform="ios", form_factor="tv", client_id="bob", recipient=address
-        ),
-    )
+    await beams.ably_device("bob")
     await beams.published({"users": ["bob", "é/1", "nobody"], "web": HELLO})
     await beams.until_delivered()
     assert {one.browser for one in beams.web.fake.delivered} == {"browser-0", "browser-1"}

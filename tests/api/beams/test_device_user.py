@@ -87,9 +87,10 @@ async def test_users_may_be_called_anything(beams: BeamsServer, user: str) -> No
 async def test_claims_and_signatures(
     beams: BeamsServer, claims: dict[str, Any], expected: tuple[int, str, str]
 ) -> None:
-    id_ = await beams.register("fcm")
-    assert refused(await put(beams, id_, beams.token(**claims))) == expected
-    assert (await beams.described(id_))["userId"] is None
+    for platform in PLATFORMS:
+        id_ = await beams.register(platform)
+        assert refused(await put(beams, id_, beams.token(**claims))) == expected
+        assert (await beams.described(id_))["userId"] is None
 
 
 async def test_tokens_that_sdks_make(beams: BeamsServer) -> None:
@@ -149,35 +150,39 @@ async def test_what_is_looked_at_first(beams: BeamsServer) -> None:
     bad = {"content": b"x", "headers": {"Content-Type": "text/plain"}}
     good = {"headers": {"Authorization": f"Bearer {beams.token()}"}}
     strange = {"headers": {"Authorization": f"Bearer {beams.token(iss='x')}"}}
-    nobody = f"fcm-{NOBODY}"
-    for device, instance, sent, expected in (
-        ("", "", bad, NO_INSTANCE_ID),
-        ("", "x", bad, BAD_INSTANCE_ID),
-        ("", OTHER, bad, NO_DEVICE_ID),
-        ("x", OTHER, bad, BAD_DEVICE),
-        (nobody, OTHER, bad, BAD_TYPE),
-        (nobody, OTHER, {}, NO_TOKEN),
-        (nobody, OTHER, good, INSTANCE_NOT_FOUND),
-        (nobody, ID, strange, BAD_ISSUER),
-        (nobody, ID, good, DEVICE_NOT_FOUND),
-        (f"web-{NOBODY}", ID, good, DEVICE_NOT_FOUND),
-    ):
-        reply = await beams.ask("PUT", "fcm", device, "user", instance=instance, **sent)
-        assert refused(reply) == expected, (device, instance)
+    for platform in PLATFORMS:
+        nobody = f"{platform}-{NOBODY}"
+        for device, instance, sent, expected in (
+            ("", "", bad, NO_INSTANCE_ID),
+            ("", "x", bad, BAD_INSTANCE_ID),
+            ("", OTHER, bad, NO_DEVICE_ID),
+            ("x", OTHER, bad, BAD_DEVICE),
+            (nobody, OTHER, bad, BAD_TYPE),
+            (nobody, OTHER, {}, NO_TOKEN),
+            (nobody, OTHER, good, INSTANCE_NOT_FOUND),
+            (nobody, ID, strange, BAD_ISSUER),
+            (nobody, ID, good, DEVICE_NOT_FOUND),
+        ):
+            reply = await beams.ask("PUT", platform, device, "user", instance=instance, **sent)
+            assert refused(reply) == expected, (device, instance)
 
 
-async def test_a_user_has_at_most_100_devices_of_a_platform(beams: BeamsServer) -> None:
+@pytest.mark.parametrize("platform", PLATFORMS)
+async def test_a_user_has_at_most_100_devices_of_a_platform(
+    beams: BeamsServer, platform: str
+) -> None:
     async def bind(number: int) -> None:
-        assert is_done(await beams.set_user(await beams.register("fcm", number)))
+        assert is_done(await beams.set_user(await beams.register(platform, number)))
 
     async with trio.open_nursery() as nursery:
         for number in range(100):
             nursery.start_soon(bind, number)
-    one_more = await beams.register("fcm", 100)
+    one_more = await beams.register(platform, 100)
     assert refused(await beams.set_user(one_more)) == TOO_MANY
     assert (await beams.described(one_more))["userId"] is None
-    assert is_done(await beams.set_user(await beams.register("web")))
+    other = PLATFORMS[PLATFORMS.index(platform) - 1]
+    assert is_done(await beams.set_user(await beams.register(other)))
     assert is_done(await beams.set_user(one_more, "bob"))
-    bound = [id_ for id_, state in (await beams.whole()).items() if state[0] == "alice"]
-    assert is_done(await beams.ask("DELETE", "fcm", next(id_ for id_ in bound if id_[0] == "f")))
-    assert is_done(await beams.set_user(await beams.register("fcm", 101)))
+    bound = await beams.register(platform, 7)
+    assert is_done(await beams.ask("DELETE", platform, bound))
+    assert is_done(await beams.set_user(await beams.register(platform, 101)))

@@ -12,8 +12,6 @@ from tests.api.beams.beams_server import (
     BAD_CREDENTIALS,
     DEVICE_NOT_FOUND,
     ID,
-    INSTANCE_NOT_FOUND,
-    NO_DEVICE_ID,
     NOBODY,
     NOT_JSON,
     OTHER,
@@ -291,19 +289,17 @@ async def test_devices_that_are_not_there(
     """Nor are those of another platform, and of another instance."""
     await beams.broker.apps.create("second")
     await beams.broker.beams.ensure("second", OTHER, "s")
-    theirs = await beams.register("fcm")
-    web = await beams.register("web")
+    ids = {platform: await beams.register(platform) for platform in PLATFORMS}
     position = beams.broker.log.position
-    for device, instance, expected in (
-        (f"fcm-{NOBODY}", ID, DEVICE_NOT_FOUND),
-        (web, ID, DEVICE_NOT_FOUND),
-        (theirs, OTHER, DEVICE_NOT_FOUND),
-        (theirs, OTHER.replace("0", "1"), INSTANCE_NOT_FOUND),
-        ("", ID, NO_DEVICE_ID),
-    ):
-        parts = ("fcm", device, below) if below else ("fcm", device)
-        reply = await beams.ask(method, *parts, instance=instance, json=body)
-        assert refused(reply) == expected, (device, instance)
+    for platform in ("fcm",) if below == "token" else PLATFORMS:
+        for device, instance in (
+            (f"{platform}-{NOBODY}", ID),
+            (ids[PLATFORMS[PLATFORMS.index(platform) - 1]], ID),
+            (ids[platform], OTHER),
+        ):
+            parts = (platform, device, below) if below else (platform, device)
+            reply = await beams.ask(method, *parts, instance=instance, json=body)
+            assert refused(reply) == DEVICE_NOT_FOUND, (device, instance)
     assert beams.broker.log.position == position
 
 

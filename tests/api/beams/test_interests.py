@@ -86,9 +86,11 @@ async def test_a_set_is_an_array(beams: BeamsServer, names: Any) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
 async def test_an_interest_and_its_device_are_named(beams: BeamsServer, method: str) -> None:
-    id_ = await beams.register("fcm")
-    assert refused(await beams.ask(method, "fcm", id_, "interests", "")) == NO_INTEREST
-    assert refused(await beams.ask(method, "fcm", "fcm-x", "interests", "a")) == BAD_DEVICE[method]
+    for platform in PLATFORMS:
+        id_ = await beams.register(platform)
+        assert refused(await beams.ask(method, platform, id_, "interests", "")) == NO_INTEREST
+        reply = await beams.ask(method, platform, f"{platform}-x", "interests", "a")
+        assert refused(reply) == BAD_DEVICE[method]
 
 
 async def test_a_device_has_at_most_5000(beams: BeamsServer) -> None:
