@@ -28,6 +28,7 @@ NODE = HOME.parents[1] / "node"
 SDK = NODE / "node_modules" / "@pusher" / "push-notifications-web"
 ESBUILD = NODE / "node_modules" / ".bin" / "esbuild"
 BUNDLED_WITHIN_S = 60
+HOOKS = {"delivery": "v1.UserNotificationAcknowledgement", "open": "v1.UserNotificationOpen"}
 LIFETIME_S = 24 * 3_600
 OTHER_SECRET = "another-secret-of-forty-characters-012345"
 
@@ -83,11 +84,13 @@ def instance(broker: ServerProcess) -> Instance:
 
 
 @pytest.fixture(scope="session")
-def acknowledgements(instance: Instance) -> Iterator[Webhook]:
-    """What the broker says of devices' reports of deliveries to users."""
+def told(instance: Instance) -> Iterator[Webhook]:
+    """Where the broker says what devices report of notifications that were a user's."""
     with webhook.listening() as listening:
-        options = ("--secret", webhook.SECRET, "--event", "v1.UserNotificationAcknowledgement")
-        instance.broker.operator("beams", "webhook", "add", instance.id, listening.url, *options)
+        command = ["beams", "webhook", "add", instance.id, listening.url]
+        for event in HOOKS.values():
+            command += ["--event", event]
+        instance.broker.operator(*command, "--secret", webhook.SECRET)
         yield listening
 
 

@@ -42,6 +42,10 @@ async function nextShown() {
   return showings.take();
 }
 
+async function click(title) {
+  (await registration()).active.postMessage({ clicked: title });
+}
+
 // What came of the next that the worker reported.
 async function nextReport() {
   return reports.take();

@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.conformance.browser_push.beams.conftest import Instance
+from tests.conformance.browser_push.beams.conftest import HOOKS, Instance
 from tests.conformance.browser_push.beams.webhook import Webhook
 from tests.conformance.browser_push.firefox import Firefox, PageError
 from tests.conformance.browser_push.push_service import (
@@ -104,30 +104,30 @@ def test_a_notification_to_an_interest_is_shown(
     assert len(service.refusals) == refused
 
 
-def test_its_delivery_is_reported(
-    page: Firefox, instance: Instance, acknowledgements: Webhook
-) -> None:
+def test_what_becomes_of_it_is_reported(page: Firefox, instance: Instance, told: Webhook) -> None:
     """By the SDK's worker to the broker, and by the broker to the application's server."""
     device = page.call("start", options(instance))
     interest, user = fresh("tides"), fresh("alice")
     page.call("sdk", "addDeviceInterest", interest)
     page.call("setUser", user, "/auth")
     publish_id = instance.publish("interests", [interest], notification=notification())
-    report = page.call("nextReport")
-    assert report["path"] == f"/reporting_api/v2/instances/{instance.id}/events"
-    told = {name: report["body"][name] for name in ("event", "publishId", "deviceId", "userId")}
-    assert told == {
-        "event": "delivery",
-        "publishId": publish_id,
-        "deviceId": device["id"],
-        "userId": user,
-    }
-    assert report["body"]["hasDisplayableContent"] is True
-    assert report.get("status") == 200, report
-    acknowledgement = acknowledgements.of(publish_id)
-    assert acknowledgement["metadata"]["event_type"] == "v1.UserNotificationAcknowledgement"
-    told = {"instance_id": instance.id, "publish_id": publish_id, "user_id": user}
-    assert acknowledgement["payload"] == told
+
+    def is_reported(event: str) -> None:
+        report = page.call("nextReport")
+        assert report["path"] == f"/reporting_api/v2/instances/{instance.id}/events"
+        assert report.get("status") == 200, report
+        said = {"event": event, "publishId": publish_id, "deviceId": device["id"], "userId": user}
+        assert report["body"].items() >= {**said, "hasDisplayableContent": True}.items()
+        hook = told.next_of(publish_id)
+        assert hook["metadata"]["event_type"] == HOOKS[event]
+        payload = {"instance_id": instance.id, "publish_id": publish_id, "user_id": user}
+        assert hook["payload"] == payload
+
+    assert page.call("nextShown") == {"title": TITLE}
+    is_reported("delivery")
+    page.call("click", TITLE)
+    is_reported("open")
+    assert page.call("shown") == []  # the SDK closes what was clicked on
 
 
 def test_a_notification_to_a_user_is_shown(

@@ -19,7 +19,7 @@ class Webhook:
         self.url = url
         self._told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
 
-    def of(self, publish_id: str) -> dict[str, Any]:
+    def next_of(self, publish_id: str) -> dict[str, Any]:
         """The next that it is told of that notification; raises queue.Empty."""
         while (told := self._told.get(timeout=WITHIN_S))["payload"]["publish_id"] != publish_id:
             pass

@@ -29,3 +29,13 @@ self.fetch = async (url, options) => {
     throw error;
   }
 };
+
+// No test can click on what a browser without a screen shows: the page asks for what a click makes.
+self.addEventListener("message", (asked) => asked.waitUntil(click(asked.data.clicked)));
+
+async function click(title) {
+  const [notification] = (await self.registration.getNotifications()).filter(
+    (one) => one.title === title,
+  );
+  self.dispatchEvent(new NotificationEvent("notificationclick", { notification }));
+}
