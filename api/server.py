@@ -204,7 +204,7 @@ class _Server:
             except (ConfigError, BrokerError) as error:
                 logger.error("the configuration was not reloaded: %s", error)
             else:
-                logger.info("what the configuration declares was reloaded")
+                logger.info("the configuration's declarations were reloaded")
 
 
 def _reason(error: OSError) -> str:

@@ -4,7 +4,9 @@ What is sent is taken to be checked by whoever read it; what may be done was ask
 `broker.push.identity`. Secrets and addresses are sealed on the way in and opened on the way out.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import suppress
+from functools import cache
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -12,14 +14,17 @@ import msgspec
 import trio
 
 from broker.channels.registry import app_prefix
-from broker.errors import BadRequest, NotFound
+from broker.errors import BadRequest, NotFound, Overloaded
 from broker.push import identity, notice, registry
 from broker.push.events import ABLY, Device, Following, Selector, Subscription
+from broker.push.key_ids import device_of, of_chain
 from broker.push.lifetime import TTL_MS_MAX, expiry_ms
+from broker.push.month_keys import Encryption, key_identifier
 from broker.push.outbox_log import AcceptPublish, ReportEvent
 from broker.push.registration import (
     IDENTITY,
     OWNER,
+    AddressMoved,
     AddressTaken,
     BindUser,
     OnTaken,
@@ -31,13 +36,14 @@ from broker.push.registration import (
     Unsubscribe,
 )
 from broker.push.registry import Found
-from broker.push.rows import SUBSCRIPTION, subscribers_of, subscriptions_of
-from broker.push.sealing import Sealer, device_of, key_id
+from broker.push.rows import TARGET, subscribers_of, subscriptions_of
+from broker.push.sealing import Sealer
 from broker.push.topics import Topics
 from broker.storage_errors import mapped
 from storage import Log, View
 
 T = TypeVar("T")
+_NOT_TAKEN = (BadRequest, NotFound, Overloaded)
 
 
 class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,37 +121,57 @@ class Push:
         *,
         keep: tuple[str, ...] = (),
         on_taken: OnTaken = OnTaken.SHARE,
+        is_known: bool = False,
+        encryption: Encryption | None = None,
     ) -> Device:
         """Make a device, or replace it. `keep`: what stays of the one that is there; who is not
-        told a new IDENTITY must keep it. Raises AnotherApis, AddressTaken."""
+        told a new IDENTITY must keep it. `is_known`: it is there, with this address. `encryption`:
+        of an address that names its key chain; without, the device has none any more. Raises
+        AnotherApis, AddressTaken, AddressMoved, TooManyShare."""
         while True:
             await self._sealer.ensure(app, spec.id)
             try:
-                command = RegisterDevice(app, self._sealed(app, spec), keep, on_taken)
+                if encryption is not None:
+                    now_ms = self._log.clock.now()
+                    await self._sealer.months.begin(app, spec.id, encryption, now_ms)
+                command = RegisterDevice(app, self._sealed(app, spec), keep, on_taken, is_known)
                 device = await self._registered(app, command)
-            except (BadRequest, NotFound):  # after anything else it may be there all the same
-                await self._destroy({key_id(app, spec.id)})
+            except _NOT_TAKEN:  # after anything else it may be there all the same
+                await self._destroy(self._sealer.ids_of(app, spec.id))
                 raise
-            if self._sealer.open(app, device.id, device.recipient) is not None:
+            if self._has_its_keys(app, device, encryption):
                 return device  # else it was removed meanwhile, and its key with it
 
+    def _has_its_keys(self, app: str, device: Device, encryption: Encryption | None) -> bool:
+        if self._sealer.open(app, device.id, device.recipient) is None:
+            return False
+        months = self._sealer.months
+        return encryption is None or months.has(app, device.id, encryption.key_identifier)
+
     async def register_address(self, app: str, spec: DeviceSpec) -> Device:
-        """The device that has this address, with what is new of it, or a new one. It stays whose it
-        is. Of two who register an address at once, one is told the other's device."""
+        """The device of this API that has this address, with what is new of it, or a new one. It
+        stays whose it is. Of two who register an address at once, one is told the other's device.
+        """
         while True:
-            for known in await self.addressed(app, spec.address):
-                spec = msgspec.structs.replace(spec, id=known.id)
-            try:
-                keep = (*IDENTITY, *OWNER)
-                return await self.register(app, spec, keep=keep, on_taken=OnTaken.REFUSE)
-            except AddressTaken as taken:
-                spec = msgspec.structs.replace(spec, id=taken.device)
+            holders = await self.addressed(app, spec.address)
+            known = next((one.id for one in holders if one.api == spec.api), None)
+            with suppress(AddressTaken, AddressMoved):  # since it was looked for
+                return await self.register(
+                    app,
+                    msgspec.structs.replace(spec, id=known or spec.id),
+                    keep=(*IDENTITY, *OWNER),
+                    on_taken=OnTaken.REPLACE if known else OnTaken.REFUSE,
+                    is_known=known is not None,
+                )
 
     async def _registered(self, app: str, command: RegisterDevice | PatchDevice) -> Device:
         with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
             done: Registered = await self._run(app, command)
-            if done.replaced:
-                await self._destroy({key_id(app, id_) for id_ in done.replaced})
+            gone = {key for id_ in done.replaced for key in self._sealer.ids_of(app, id_)}
+            if self._sealer.months.ids(app, done.device.id):  # perhaps of the address of before
+                gone |= self._sealer.ids_of(app, done.device.id) - self._used(app, done.device.id)
+            if gone:
+                await self._destroy(gone)
         return done.device
 
     def _sealed(self, app: str, spec: DeviceSpec) -> Device:
@@ -198,18 +224,19 @@ class Push:
         client: str | None = None,
         api: str | None = ABLY,
         rev: int | None = None,
+        until_ms: int | None = None,
     ) -> None:
         """Remove a device (while it has its address `rev`), those of a client, or all, of an API or
-        of any; with what they were subscribed to, and for good: what is left of them cannot be
-        read."""
+        of any, but none that was changed after `until_ms`; with what they were subscribed to, and
+        for good: what is left of them cannot be read."""
         more = True
         while more:
             with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
-                command = RemoveDevices(app, device, client, api, rev)
+                command = RemoveDevices(app, device, client, api, rev, until_ms)
                 ids, more = await self._run(app, command)
                 # Of one that was removed before, too: its key may have outlived it.
                 named = [*ids, device] if device is not None else ids
-                await self._destroy({key_id(app, id_) for id_ in named})
+                await self._destroy({key for id_ in named for key in self._sealer.ids_of(app, id_)})
 
     async def forget_strangers(self, app: str | None = None) -> None:
         """Destroy the keys of devices that are not there: of a deleted app, or, before anything
@@ -217,11 +244,22 @@ class Push:
         known = self._sealer.ids()
         await self._destroy({id_ for id_ in known if app in (None, device_of(id_)[0])})
 
-    async def _destroy(self, ids: set[str]) -> None:
-        def is_used(id_: str) -> bool:
-            return self.device(*device_of(id_), api=None) is not None
+    async def _destroy(self, ids: Set[str]) -> None:
+        used = cache(self._used)  # all are looked at in one moment, when it is their turn
+        with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
+            await self._sealer.destroy(ids, lambda id_: id_ in used(*device_of(id_)))
 
-        await self._sealer.destroy(ids, is_used)
+    def _used(self, app: str, device_id: str) -> Set[str]:
+        """The ids of a device's keys; of its chains', only of the one that its address names."""
+        device = self.device(app, device_id, api=None)
+        if device is None:
+            return frozenset()
+        ids = self._sealer.ids_of(app, device_id)
+        if len(ids) == 1:
+            return ids
+        named = key_identifier(self.recipient(app, device))
+        months = self._sealer.months
+        return {id_ for id_ in ids if of_chain(id_) is None or months.is_of(id_, named)}
 
     async def subscribe(self, app: str, subscription: Subscription) -> None:
         """Raises Unauthorized 40100 where push is not enabled, NotFound for an unknown device."""
@@ -321,7 +359,7 @@ class Push:
         elif channel is not None:
             prefix = subscribers_of(app, channel)
         else:
-            prefix = SUBSCRIPTION + app_prefix(app)
+            prefix = TARGET + app_prefix(app)  # which other spaces' topics have no rows in
 
         def walk(view: View) -> Iterator[Found[Subscription]]:
             for found in registry.subscriptions(view, prefix, after):

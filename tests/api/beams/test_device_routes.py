@@ -128,6 +128,8 @@ async def test_a_body_is_a_json_object(beams: BeamsServer, route: Route) -> None
 async def test_where_no_type_is_asked_for_any_is_fine(beams: BeamsServer, platform: str) -> None:
     """SDKs say one with requests that have no body, and none with some that have."""
     id_ = await beams.register(platform)
+    sent = {"content": b"{}", "headers": {"Content-Type": "text/plain"}}
+    assert refused(await beams.ask("GET", platform, id_, **sent)) == BAD_TYPE
     reply = await beams.ask("PUT", platform, id_, "interests", content=b'{"interests":["a"]}')
     assert is_done(reply)
     for method in ("GET", "DELETE"):
