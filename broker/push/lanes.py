@@ -9,7 +9,7 @@ they are idle and healthy.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import trio
 
@@ -50,15 +50,21 @@ class Lane:
     async def attempt(self) -> AsyncIterator[None]:
         """A place for one attempt, whose end `succeeded` or `failed` is told. Raises Closed."""
         holder = object()
-        with trio.move_on_after(PATIENCE_S) as waiting:
-            await self._places.acquire_on_behalf_of(holder)
-        if waiting.cancelled_caught:
-            raise Closed(PATIENCE_S)
+        await self._take_place(holder)
         try:
             self._pass()
             yield
         finally:
             self._places.release_on_behalf_of(holder)
+
+    async def _take_place(self, holder: object) -> None:
+        with suppress(trio.WouldBlock):
+            self._places.acquire_on_behalf_of_nowait(holder)
+            return
+        with trio.move_on_after(PATIENCE_S) as waiting:
+            await self._places.acquire_on_behalf_of(holder)
+        if waiting.cancelled_caught:
+            raise Closed(PATIENCE_S)
 
     def _pass(self) -> None:
         if self.is_open:
