@@ -13,7 +13,7 @@ import trio
 from broker import randomness
 from broker.errors import BrokerError
 from broker.push.events import Device
-from broker.push.lanes import Closed, Lanes
+from broker.push.lanes import Closed, Lane, Lanes
 from broker.push.month_keys import key_identifier
 from broker.push.outbox_log import PublishRow
 from broker.push.sealing import Sealer
@@ -129,12 +129,17 @@ class Attempts:
         lane = self.lanes.lane(transport.endpoint(outgoing))
         async with lane.attempt(), self._at_once:
             result = await _bounded(transport, outgoing)
-            is_trouble = result.verdict in (Verdict.TRANSIENT, Verdict.MISCONFIGURED)
-            if is_trouble and not result.is_of_address:
-                lane.failed(at_once=result.verdict is Verdict.MISCONFIGURED)
-            else:
-                lane.succeeded()
+            if not result.is_unasked:
+                _note(lane, result)
         return result
+
+
+def _note(lane: Lane, result: Result) -> None:
+    is_trouble = result.verdict in (Verdict.TRANSIENT, Verdict.MISCONFIGURED)
+    if is_trouble and not result.is_of_address:
+        lane.failed(at_once=result.verdict is Verdict.MISCONFIGURED)
+    else:
+        lane.succeeded()
 
 
 async def _bounded(transport: Transport, outgoing: Outgoing) -> Result:

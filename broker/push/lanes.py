@@ -35,7 +35,7 @@ class Lane:
         self._places = trio.CapacityLimiter(AT_ONCE)
         self._opened_until = 0.0
         self._open_s = OPEN_S_MIN
-        self._is_probing = False
+        self._probe: object | None = None
 
     @property
     def is_open(self) -> bool:
@@ -48,13 +48,16 @@ class Lane:
 
     @asynccontextmanager
     async def attempt(self) -> AsyncIterator[None]:
-        """A place for one attempt, whose end `succeeded` or `failed` is told. Raises Closed."""
+        """A place for one attempt, of whose end `succeeded` or `failed` is told; neither, where it
+        said nothing of the endpoint. Raises Closed."""
         holder = object()
         await self._take_place(holder)
         try:
-            self._pass()
+            self._pass(holder)
             yield
         finally:
+            if self._probe is holder:  # it decided nothing: the next one may
+                self._probe = None
             self._places.release_on_behalf_of(holder)
 
     async def _take_place(self, holder: object) -> None:
@@ -66,21 +69,22 @@ class Lane:
         if waiting.cancelled_caught:
             raise Closed(PATIENCE_S)
 
-    def _pass(self) -> None:
+    def _pass(self, holder: object) -> None:
         if self.is_open:
             raise Closed(self._opened_until - trio.current_time())
-        if self._is_probing:
+        if self._probe is not None:
             raise Closed(PROBE_S)
-        self._is_probing = self.failures >= FAILURES_TO_OPEN
+        if self.failures >= FAILURES_TO_OPEN:
+            self._probe = holder
 
     def succeeded(self) -> None:
         self.failures = 0
         self._open_s = OPEN_S_MIN
-        self._is_probing = False
+        self._probe = None
 
     def failed(self, at_once: bool = False) -> None:
         """`at_once`: one failure is enough, for it is the operator's to mend."""
-        self._is_probing = False
+        self._probe = None
         if self.is_open:  # others were on their way when it opened
             return
         self.failures = max(self.failures + 1, FAILURES_TO_OPEN if at_once else 0)

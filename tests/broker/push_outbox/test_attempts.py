@@ -174,6 +174,18 @@ async def test_what_is_final_is_over(attempts: Attempts, gateway: Gateway, answe
     assert attempts.lanes.lane("e").failures == 0  # the provider is well
 
 
+@pytest.mark.parametrize("answer", [dead(), rejected()])
+async def test_what_the_provider_was_not_asked_says_nothing_of_it(
+    attempts: Attempts, gateway: Gateway, answer: Result
+) -> None:
+    """Or whoever names a bad address there would close its circuit each time."""
+    unasked = msgspec.structs.replace(answer, is_unasked=True)
+    gateway.says("a", trouble(), unasked, trouble(), trouble(), unasked, trouble(), trouble())
+    for _ in range(7):
+        await attempts.to_address(ROW, 0, NOW_MS)
+    assert attempts.lanes.open_circuits == ["e"]
+
+
 async def test_nobody_is_sent_what_nobody_wants_any_more(
     attempts: Attempts, gateway: Gateway
 ) -> None:

@@ -96,6 +96,27 @@ async def test_what_the_one_finds_decides(mock_clock: MockClock) -> None:
     assert await closed_for(lane) == OPEN_S_MIN
 
 
+async def test_who_found_out_nothing_decides_nothing(mock_clock: MockClock) -> None:
+    """Neither before the circuit opens nor as the one that is let through; another is, then."""
+    lane = Lane()
+    await tried(lane, works=False)
+    async with lane.attempt():
+        pass
+    assert lane.failures == 1
+    lane.succeeded()
+    await opened(lane)
+    mock_clock.jump(OPEN_S_MIN)
+    for _ in range(3):
+        async with lane.attempt():
+            assert await closed_for(lane) == PROBE_S
+    assert lane.failures == FAILURES_TO_OPEN
+    with pytest.raises(KeyError):
+        async with lane.attempt():
+            raise KeyError
+    await tried(lane, works=False)
+    assert await closed_for(lane) == 2 * OPEN_S_MIN
+
+
 async def test_attempts_that_were_under_way_do_not_open_it_for_longer(
     mock_clock: MockClock,
 ) -> None:
