@@ -4,8 +4,12 @@ A provider that is slow, or down, fills its own lane and no other. After FAILURE
 in a row its circuit opens: for a while nothing is tried, then one attempt is, and what comes of
 that decides. Whoever finds a lane full waits a moment, and then comes another time.
 
-Time is trio's, so that a test's clock moves it. Lanes are made as they are used and forgotten when
-they are idle and healthy.
+Time is trio's, so that a test's clock moves it.
+
+Bounded, whatever endpoints users name: lanes are made as they are used, and where there are
+LANES_MAX, those at rest are forgotten, first the healthy ones, then those that may be tried the
+soonest. So an endpoint that is down may be asked sooner than it would be, and where all lanes are
+in use, whoever needs another comes another time.
 """
 
 from collections.abc import AsyncIterator
@@ -19,6 +23,7 @@ FAILURES_TO_OPEN = 5
 OPEN_S_MIN, OPEN_S_MAX = 30.0, 300.0
 PROBE_S = 1.0  # how long others wait while one is trying
 LANES_MAX = 10_000
+LANES_KEPT_SHARE = 0.9  # when there are too many, so that not each new one looks at all
 
 
 class Closed(Exception):
@@ -43,8 +48,14 @@ class Lane:
         return self._opened_until > trio.current_time()
 
     @property
-    def is_idle(self) -> bool:
-        return not self._places.borrowed_tokens and not self.failures
+    def is_at_rest(self) -> bool:
+        """Whether nobody is in it; then nobody waits for a place either."""
+        return not self._places.borrowed_tokens
+
+    @property
+    def worth(self) -> tuple[bool, float]:
+        """How much would be forgotten with it."""
+        return self.failures > 0, self._opened_until
 
     @asynccontextmanager
     async def attempt(self) -> AsyncIterator[None]:
@@ -106,12 +117,21 @@ class Lanes:
         return sorted(name for name, lane in self._lanes.items() if lane.is_open)
 
     def lane(self, endpoint: str) -> Lane:
+        """Raises Closed where all that there may be are in use."""
         found = self._lanes.get(endpoint)
         if found is None:
             if len(self._lanes) >= LANES_MAX:
-                self._forget_idle()
+                self._forget()
+            if len(self._lanes) >= LANES_MAX:
+                raise Closed(PATIENCE_S)
             found = self._lanes[endpoint] = Lane()
         return found
 
-    def _forget_idle(self) -> None:
-        self._lanes = {name: lane for name, lane in self._lanes.items() if not lane.is_idle}
+    def _forget(self) -> None:
+        """The healthy ones at rest, and of the others at rest as many as it takes."""
+        at_rest = [(lane.worth, name) for name, lane in self._lanes.items() if lane.is_at_rest]
+        kept = int(LANES_MAX * LANES_KEPT_SHARE)
+        for (is_failing, _), name in sorted(at_rest):
+            if is_failing and len(self._lanes) <= kept:
+                return
+            del self._lanes[name]
