@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, suppress
 import trio
 
 AT_ONCE = 50  # attempts at one endpoint
-PATIENCE_S = 2.0  # for a place in a lane
+PATIENCE_S = 2.0  # for a place
 FAILURES_TO_OPEN = 5
 OPEN_S_MIN, OPEN_S_MAX = 30.0, 300.0
 PROBE_S = 1.0  # how long others wait while one is trying
@@ -34,10 +34,40 @@ class Closed(Exception):
         self.for_s = for_s
 
 
+class Places:
+    """So many at a time; who has waited for PATIENCE_S goes away."""
+
+    def __init__(self, count: int) -> None:
+        self._limiter = trio.CapacityLimiter(count)
+
+    @property
+    def taken(self) -> int:
+        return self._limiter.borrowed_tokens
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Raises Closed."""
+        holder = object()
+        await self._take(holder)
+        try:
+            yield
+        finally:
+            self._limiter.release_on_behalf_of(holder)
+
+    async def _take(self, holder: object) -> None:
+        with suppress(trio.WouldBlock):
+            self._limiter.acquire_on_behalf_of_nowait(holder)
+            return
+        with trio.move_on_after(PATIENCE_S) as waiting:
+            await self._limiter.acquire_on_behalf_of(holder)
+        if waiting.cancelled_caught:
+            raise Closed(PATIENCE_S)
+
+
 class Lane:
     def __init__(self) -> None:
         self.failures = 0
-        self._places = trio.CapacityLimiter(AT_ONCE)
+        self._places = Places(AT_ONCE)
         self._opened_until = 0.0
         self._open_s = OPEN_S_MIN
         self._probe: object | None = None
@@ -50,7 +80,7 @@ class Lane:
     @property
     def is_at_rest(self) -> bool:
         """Whether nobody is in it; then nobody waits for a place either."""
-        return not self._places.borrowed_tokens
+        return not self._places.taken
 
     @property
     def worth(self) -> tuple[bool, float]:
@@ -61,32 +91,22 @@ class Lane:
     async def attempt(self) -> AsyncIterator[None]:
         """A place for one attempt, of whose end `succeeded` or `failed` is told; neither, where it
         said nothing of the endpoint. Raises Closed."""
-        holder = object()
-        await self._take_place(holder)
-        try:
-            self._pass(holder)
-            yield
-        finally:
-            if self._probe is holder:  # it decided nothing: the next one may
-                self._probe = None
-            self._places.release_on_behalf_of(holder)
+        async with self._places.one():
+            me = object()
+            self._pass(me)
+            try:
+                yield
+            finally:
+                if self._probe is me:  # it decided nothing: the next one may
+                    self._probe = None
 
-    async def _take_place(self, holder: object) -> None:
-        with suppress(trio.WouldBlock):
-            self._places.acquire_on_behalf_of_nowait(holder)
-            return
-        with trio.move_on_after(PATIENCE_S) as waiting:
-            await self._places.acquire_on_behalf_of(holder)
-        if waiting.cancelled_caught:
-            raise Closed(PATIENCE_S)
-
-    def _pass(self, holder: object) -> None:
+    def _pass(self, who: object) -> None:
         if self.is_open:
             raise Closed(self._opened_until - trio.current_time())
         if self._probe is not None:
             raise Closed(PROBE_S)
         if self.failures >= FAILURES_TO_OPEN:
-            self._probe = holder
+            self._probe = who
 
     def succeeded(self) -> None:
         self.failures = 0

@@ -28,7 +28,7 @@ from broker.push.attempts import (
     standing,
 )
 from broker.push.events import Device, Selector
-from broker.push.lanes import AT_ONCE, FAILURES_TO_OPEN, OPEN_S_MIN, PATIENCE_S
+from broker.push.lanes import AT_ONCE, FAILURES_TO_OPEN, OPEN_S_MIN, PATIENCE_S, Places
 from broker.push.month_keys import Encryption
 from broker.push.outbox_log import PublishRow
 from broker.push.sealing import Sealer
@@ -400,3 +400,33 @@ async def test_a_month_key_that_cannot_be_written_is_waited_for(
     assert (tried.result.verdict, tried.made, tried.is_trouble) == (Verdict.TRANSIENT, 3, False)
     assert KEYS_RETRY_S * 1_000 <= (tried.again_ms or 0) <= (KEYS_RETRY_S + 1) * 1_000
     assert gateway.got == []
+
+
+async def test_where_too_many_are_under_way_nobody_waits_for_long(
+    attempts: Attempts,
+    gateway: Gateway,
+    mock_clock: MockClock,
+) -> None:
+    """Whatever their endpoints: who waits takes memory, and comes another time."""
+    attempts._at_once = Places(3)
+    done, found = trio.Event(), list[Tried]()
+
+    async def attempt(number: int) -> None:
+        gateway.says(f"a{number}", done)
+        recipient = address(f"a{number}", endpoint=f"e{number}")
+        row = msgspec.structs.replace(ROW, serial=number, selector=Selector(recipient=recipient))
+        found.append(await attempts.to_address(row, 0, NOW_MS))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(5):
+            nursery.start_soon(attempt, number)
+        await gateway.until(3)
+        await wait_all_tasks_blocked()
+        assert found == []
+        mock_clock.jump(PATIENCE_S)
+        await wait_all_tasks_blocked()
+        assert [tried.made for tried in found] == [0, 0]
+        assert all(tried.again_ms is not None for tried in found)
+        done.set()
+    assert [tried.made for tried in found] == [0, 0, 1, 1, 1]
+    assert attempts.lanes.open_circuits == []
