@@ -4,8 +4,9 @@ No more than BEGUN_MAX are in memory, however many were accepted; the others wai
 some do, whatever is accepted waits behind them: the log is looked through, LOOKED_AT rows at a
 time, until a look from its beginning to its end has left nobody behind.
 
-Invariant: a notification is begun from its row as it stands at that moment, and once. What a look
-found may be over by the time that there is room.
+Invariants: a notification is begun from its row as it stands at that moment, and once: what a look
+found may be over by the time that there is room. Those of one app are begun in their order, so
+that of whatever is in `begun` all that was accepted before is over, or there too.
 """
 
 from collections.abc import Callable
@@ -24,25 +25,22 @@ LOOKED_AT = 100
 class Backlog:
     def __init__(self, log: Log, begin: Callable[[PublishRow], None]) -> None:
         """`begin`: goes through one, and tells `over` when it has."""
+        self.begun: dict[int, PublishRow] = {}
         self._log = log
         self._begin = begin
-        self._begun: set[int] = set()
         self._is_behind = True
         self._may_have_left_some = True
         self._changed = trio.lowlevel.ParkingLot()
 
-    def __len__(self) -> int:
-        return len(self._begun)
-
     def accepted(self, app: str, serial: int) -> None:
-        if self._is_behind or len(self._begun) >= BEGUN_MAX:
+        if self._is_behind or len(self.begun) >= BEGUN_MAX:
             self._is_behind = self._may_have_left_some = True
             self._changed.unpark_all()
         else:
             self._start(app, serial)
 
     def over(self, serial: int) -> None:
-        self._begun.discard(serial)
+        self.begun.pop(serial, None)
         self._changed.unpark_all()
 
     async def run(self) -> None:
@@ -60,13 +58,13 @@ class Backlog:
             ask = partial(outbox_log.next_unfinished, after=after, limit=LOOKED_AT)
             found, after = await self._log.query(ask)
             for app, serial in found:
-                while len(self._begun) >= BEGUN_MAX:
+                while len(self.begun) >= BEGUN_MAX:
                     await self._changed.park()
                 self._start(app, serial)
 
     def _start(self, app: str, serial: int) -> None:
         with self._log.view() as view:
             row = outbox_log.publish(view, app, serial)
-        if row is not None and row.cursor is not None and serial not in self._begun:
-            self._begun.add(serial)
+        if row is not None and row.cursor is not None and serial not in self.begun:
+            self.begun[serial] = row
             self._begin(row)

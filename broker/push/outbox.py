@@ -34,6 +34,7 @@ from broker.push.registration import ReportDevice
 from broker.push.reports import Reports
 from broker.push.service import Push
 from broker.push.tallies import First, tally
+from broker.push.told import Told
 from broker.push.transport import Verdict
 from broker.storage_errors import mapped
 from storage import Log, Record, View
@@ -93,6 +94,7 @@ class Outbox:
         self._at_work: set[Place] = set()
         self._overdue: set[Place] = set()  # first attempts that their page did not wait for
         self._backlog = Backlog(log, self._begin)
+        self._told = Told()
         self._publishes = trio.CapacityLimiter(PUBLISHES_AT_ONCE)
         self._news = trio.Event()
         self._nursery: trio.Nursery | None = None
@@ -151,7 +153,7 @@ class Outbox:
         page = await self._log.query(
             lambda view: expansion.page(view, row.app, row.selector, cursor, PAGE_DEVICES)
         )
-        return page.devices, page.cursor
+        return self._told.others(row, page.devices), page.cursor
 
     async def _work_off(self, row: PublishRow, work: _PageWork) -> None:
         assert self._nursery is not None

@@ -25,7 +25,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def begun(outbox: Delivering) -> int:
-    return len(outbox.broker.outbox._backlog)
+    return len(outbox.broker.outbox._backlog.begun)
 
 
 async def test_the_others_wait_in_the_log_and_have_their_turn(
