@@ -1,4 +1,9 @@
-"""`push`: one message that notifies many devices: accepted, delivered, and cut off by kill -9."""
+"""`push`: one message that notifies many devices: accepted, delivered, and cut off by kill -9.
+
+`python -m bench push --write` measures a hundred thousand devices and puts them into RESULTS.md, in
+less than three minutes of a machine that does nothing else; `--quick` looks at ten thousand. A
+device that was not told fails the run.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +48,7 @@ CAVEATS = """\
   what was accepted per second.
 - Memory: VmRSS, which has the pages of LMDB's map in it. The garbage collector is the server's own.
 """
-_PATIENCE_S = 300.0
+_PATIENCE_S = 600.0  # on a machine that does much else
 _KILL_COLUMNS = (
     "devices",
     "told at the kill",
