@@ -38,8 +38,8 @@ CAVEATS = """\
   "Published" is one call in a turn, whose reply competes with the first page of deliveries; how
   accepting depends on the number of devices is in the last table.
 - The gateway shares the machine; what it took of it is told below the table. How many a second is
-  a fact of this machine and of what else runs on it: processor time for each delivery moves less,
-  the ratios within a round least.
+  a fact of this machine and of what else runs on it, as the load average above tells: at more than
+  two, seconds are long, and it is processor time and the ratios within a round that compare.
 - After every row each device must have been told, always under the same id; a run that lost one
   fails, and is not here. "Twice": what came more than once until the last device was told; after
   a kill, what of the page that was at work had arrived.
