@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from broker.event import Event
+from broker.matrix.events import MatrixChannelsSet, MatrixEncryptionSet
 from broker.messages.message import Message, PresenceMessage
 from broker.push.events import (
     ChannelSubscribed,
@@ -330,6 +331,8 @@ AnyEvent = (
     | DeliverySettled
     | TopicsChanged
     | PushReported
+    | MatrixChannelsSet
+    | MatrixEncryptionSet
 )
 
 encode = msgspec.msgpack.Encoder().encode

@@ -13,8 +13,9 @@ import trio
 
 from broker.channels.registry import app_prefix
 from broker.errors import BadRequest, NotFound
+from broker.matrix import rules as matrix_rules
 from broker.push import identity, notice, registry
-from broker.push.events import ABLY, Device, Following, Selector, Subscription
+from broker.push.events import ABLY, MATRIX_CHANNELS, Device, Following, Selector, Subscription
 from broker.push.lifetime import TTL_MS_MAX, expiry_ms
 from broker.push.outbox_log import AcceptPublish, ReportEvent
 from broker.push.registration import (
@@ -42,7 +43,8 @@ T = TypeVar("T")
 
 class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A device as it is to be registered. `address`: text that others with the same address have
-    too, and that it is found by; empty where nobody looks."""
+    too, and that it is found by; empty where nobody looks. `topics` of a `space`: what a new one is
+    subscribed to from the start."""
 
     id: str
     platform: str
@@ -53,6 +55,8 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] | None = None
     api: str = ABLY
     address: str = ""
+    topics: tuple[str, ...] = ()
+    space: str = ""
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
@@ -94,6 +98,10 @@ class Push:
             found = registry.device(view, app, id_)
         return found if found is not None and api in (None, found.api) else None
 
+    def derived_id(self, app: str, text: str) -> str:
+        """An id that says nothing of the text it is made of, and is the same every time."""
+        return self._sealer.address_digest(app, text).hex()
+
     async def addressed(self, app: str, address: str) -> list[Device]:
         """The devices that were registered with this text as their address."""
         digest = self._sealer.address_digest(app, address)
@@ -115,13 +123,18 @@ class Push:
         *,
         keep: tuple[str, ...] = (),
         on_taken: OnTaken = OnTaken.SHARE,
+        limit: int | None = None,
     ) -> Device:
         """Make a device, or replace it. `keep`: what stays of the one that is there; who is not
-        told a new IDENTITY must keep it. Raises AnotherApis, AddressTaken."""
+        told a new IDENTITY must keep it. `limit`: how many like it its client may have. Raises
+        AnotherApis, AddressTaken, TooManyDevices."""
         while True:
             await self._sealer.ensure(app, spec.id)
             try:
-                command = RegisterDevice(app, self._sealed(app, spec), keep, on_taken)
+                sealed = self._sealed(app, spec)
+                command = RegisterDevice(
+                    app, sealed, keep, on_taken, limit, spec.topics, spec.space
+                )
                 device = await self._registered(app, command)
             except (BadRequest, NotFound):  # after anything else it may be there all the same
                 await self._destroy({key_id(app, spec.id)})
@@ -261,6 +274,7 @@ class Push:
     ) -> None:
         """Accept a notification: on disk when this returns, and delivered from then on.
         `following`: what is published when everybody has been tried once."""
+        self._check_channels(app, [selector])
         now_ms = self._log.clock.now()
         expires_ms = min(now_ms + ttl_ms, expiry_ms(payload, now_ms))
         command = AcceptPublish(app, selector, payload, expires_ms, tuple(following))
@@ -269,7 +283,8 @@ class Push:
     async def publish_each(
         self, app: str, notices: Sequence[tuple[Selector, dict[str, Any]]]
     ) -> None:
-        """Accept notifications in one commit."""
+        """Accept notifications in one commit, or none."""
+        self._check_channels(app, [selector for selector, _ in notices])
         now_ms = self._log.clock.now()
         accepts = [
             AcceptPublish(app, selector, payload, expiry_ms(payload, now_ms))
@@ -279,6 +294,18 @@ class Push:
             for result in await self._log.submit_all(accepts, app=app):
                 if isinstance(result, Exception):
                     raise result
+
+    def _check_channels(self, app: str, selectors: Sequence[Selector]) -> None:
+        """Raises BadRequest 40000 for a Matrix channel that the app has not."""
+        wanted = {
+            topic for one in selectors if one.space == MATRIX_CHANNELS for topic in one.topics
+        }
+        if not wanted:
+            return
+        with mapped(), self._log.view() as view:
+            unknown = wanted - matrix_rules.rules(view, app).channels.keys()
+        if unknown:
+            raise BadRequest(f"there is no Matrix channel {min(unknown)[:64]!r}")
 
     async def devices(
         self,
