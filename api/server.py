@@ -28,6 +28,7 @@ from api.admin import service
 from api.app import create_app
 from api.config import ConfigError, Configuration, Declarations
 from api.config.catalogue import ProcessSettings
+from api.config.declared import DeclaredMatrix
 from api.push.transports import Transports, build_transports
 from api.realtime.server import realtime
 from api.tls import DevCertificate
@@ -81,6 +82,18 @@ async def reconcile(opened: Broker, declared: Declarations) -> None:
     for namespace in declared.namespaces:
         app_id = namespace.app or opened.default_app()
         await apps.set_namespace(app_id, namespace.id, namespace.rules)
+    for rules in declared.matrix:
+        await _reconcile_matrix(opened, rules)
+
+
+async def _reconcile_matrix(opened: Broker, declared: DeclaredMatrix) -> None:
+    app_id = declared.app or opened.default_app()
+    if declared.channels is not None:
+        await opened.matrix.set_channels(app_id, declared.channels)
+    if declared.encryption is not None:
+        await opened.matrix.set_encryption(app_id, declared.encryption)
+    for name, rule in declared.encryption_of.items():
+        await opened.matrix.set_encryption(app_id, rule, name)
 
 
 class _Server:

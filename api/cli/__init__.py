@@ -24,6 +24,7 @@ COMMANDS = (
     "keys",
     "namespaces",
     "push",
+    "matrix",
     "purge",
     "verify",
     "backup",

@@ -1,4 +1,5 @@
-"""Apps, keys and namespaces that the configuration declares, for the server to make true.
+"""Apps, keys, namespaces and rules of Matrix pushers that the configuration declares, for the
+server to make true.
 
 Owns their form in the file and its checking; `api.server` reconciles them into the log. What is no
 longer declared stays in the log until a command removes it: a line lost from a file must not take
@@ -16,9 +17,10 @@ from broker import BrokerError
 from broker.apps import ROOT_CAPABILITY
 from broker.auth import capability
 from broker.auth.credentials import parse_key
+from broker.matrix.rules import Encryption, Status, check_channels, check_encryption
 from broker.tenancy import NamespaceRules
 
-TABLES = ("apps", "keys", "namespaces")
+TABLES = ("apps", "keys", "namespaces", "matrix")
 
 
 class DeclaredApp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,10 +46,22 @@ class DeclaredNamespace(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     app: str | None = None
 
 
+class DeclaredMatrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rules for Matrix pushers of `app` (None: the only, or the oldest). `channels`: all there are,
+    each with what a new pusher begins with. `encryption_of`: by app_id. What is absent stays as it
+    is in the log."""
+
+    app: str | None = None
+    channels: dict[str, Status] | None = None
+    encryption: Encryption | None = None
+    encryption_of: dict[str, Encryption] = {}
+
+
 class Declarations(msgspec.Struct, frozen=True):
     apps: tuple[DeclaredApp, ...] = ()
     keys: tuple[DeclaredKey, ...] = ()
     namespaces: tuple[DeclaredNamespace, ...] = ()
+    matrix: tuple[DeclaredMatrix, ...] = ()
 
 
 def declared(document: Mapping[str, Any], file: Path | None, keys: list[str]) -> Declarations:
@@ -58,6 +72,7 @@ def declared(document: Mapping[str, Any], file: Path | None, keys: list[str]) ->
         tuple(_one(DeclaredApp, table, where) for where, table in tables["apps"]),
         tuple(_one(DeclaredKey, table, where) for where, table in every_key),
         tuple(_namespace(table, where) for where, table in tables["namespaces"]),
+        tuple(_one(DeclaredMatrix, table, where) for where, table in tables["matrix"]),
     )
 
 
@@ -78,9 +93,17 @@ def _one(declared: type, table: Mapping[str, Any], where: str) -> Any:
         if isinstance(found, DeclaredKey):
             parse_key(found.key)
             capability.parse(found.capability)
+        if isinstance(found, DeclaredMatrix):
+            _check_matrix(found)
     except (msgspec.ValidationError, BrokerError) as error:
         raise ConfigError(f"{where}: {error}") from None
     return found
+
+
+def _check_matrix(found: DeclaredMatrix) -> None:
+    check_channels(found.channels or {})
+    for app_id, rule in found.encryption_of.items():
+        check_encryption(rule, app_id)
 
 
 def _namespace(table: Mapping[str, Any], where: str) -> DeclaredNamespace:

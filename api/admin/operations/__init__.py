@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import msgspec
 
-from api.admin.operations import messages, push, tenancy, upkeep
+from api.admin.operations import matrix, messages, push, tenancy, upkeep
 from api.admin.operations.arguments import argument_struct, converted
 from broker import Broker, NotFound
 
@@ -40,6 +40,10 @@ OPERATIONS: dict[str, Operation] = {
     "push.remove": push.remove_device,
     "push.send": push.send,
     "push.status": push.status,
+    "matrix.show": matrix.show,
+    "matrix.channels": matrix.set_channels,
+    "matrix.encryption": matrix.set_encryption,
+    "matrix.token": matrix.token,
     "purge": upkeep.purge,
     "rebuild": upkeep.rebuild,
     "sweep": upkeep.sweep,
