@@ -58,6 +58,7 @@ from broker.stats.recording import AddStats, MinuteCounts
 from broker.storage_errors import mapped
 from storage import Log, Outcome, Rows, open_log
 from storage.keyfile import KeyFile
+from storage.serial import ms_of
 
 logger = logging.getLogger("tidelog.broker")
 SERIES_CHARS = 10
@@ -82,7 +83,7 @@ class Broker:
         self.publisher = Publisher(log, self.epoch, settings, self.metrics, series)
         self.editor = Editor(log, self.epoch, settings, series)
         self.annotator = Annotator(log, self.epoch, settings, series)
-        sealer = Sealer(keys)
+        sealer = Sealer(keys, settings.push_zone)
         self.push = Push(log, sealer, self.default_app)
         attempts = Attempts(sealer)
         attempts.transports[TRANSPORT] = ChannelTransport(log, self.apps, self.publisher)
@@ -250,10 +251,16 @@ class Broker:
             with self.rows() as rows:
                 pending = purge.pending(rows)
             for serial, request in pending:
+                if request.client_id is not None:
+                    await self._purge_devices(request.app, request.client_id, ms_of(serial))
                 with mapped():
                     await purge.carry_out(self.log, serial, request)
                 if not self.apps.app_exists(request.app):
                     await self.push.forget_strangers(request.app)
+
+    async def _purge_devices(self, app: str, client_id: str, until_ms: int) -> None:
+        await self.push.remove(app, client=client_id, api=None, until_ms=until_ms)
+        await self.push.unsubscribe(app, client=client_id)
 
     async def sweep(self) -> int:
         """Trim now what is past its retention; returns how many streams were cut."""

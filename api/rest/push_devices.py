@@ -65,7 +65,8 @@ def routes(broker: Broker, settings: ServerSettings, guard: Guard) -> Blueprint:
         before = push.device(principal.app_id, id_)
         identity.require_own(principal, before, id_)
         spec = _permitted(principal, before, spec)
-        device = await push.register(principal.app_id, spec, keep=IDENTITY)
+        keep = IDENTITY if spec.secret else (*IDENTITY, "secret")
+        device = await push.register(principal.app_id, spec, keep=keep)
         return reply(described(broker, principal, device))
 
     @blueprint.patch("/push/deviceRegistrations/<device_id>")

@@ -121,14 +121,15 @@ class BindUser(msgspec.Struct, frozen=True):
 
 class RemoveDevices(msgspec.Struct, frozen=True):
     """Remove one device (while it has its address `rev`, where that is given), those of a client,
-    or all, of one API or of any; at most REMOVED_AT_ONCE. Decision.reply: the ids of those removed,
-    and whether there are more."""
+    or all, of one API or of any, but none that was changed after `until_ms`; at most
+    REMOVED_AT_ONCE. Decision.reply: the ids of those removed, and whether there are more."""
 
     app: str
     device: str | None = None
     client: str | None = None
     api: str | None = None
     rev: int | None = None
+    until_ms: int | None = None
 
 
 class ReportDevice(msgspec.Struct, frozen=True):
@@ -268,7 +269,9 @@ def _named(rows: Rows, command: RemoveDevices) -> list[str]:
         walk = registry.client_devices(rows, command.app, command.client, api=command.api)
     else:
         walk = registry.devices(rows, command.app, api=command.api)
-    return [one.value.id for one in islice(walk, REMOVED_AT_ONCE + 1)]
+    until_ms = command.until_ms
+    going = (one.value.id for one in walk if until_ms is None or one.value.modified_ms <= until_ms)
+    return list(islice(going, REMOVED_AT_ONCE + 1))
 
 
 def report(rows: Rows, command: ReportDevice, ms: int) -> Decision:

@@ -4,7 +4,7 @@ What is sent is taken to be checked by whoever read it; what may be done was ask
 `broker.push.identity`. Secrets and addresses are sealed on the way in and opened on the way out.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -16,7 +16,9 @@ from broker.errors import BadRequest, NotFound
 from broker.matrix import rules as matrix_rules
 from broker.push import identity, notice, registry
 from broker.push.events import ABLY, MATRIX_CHANNELS, Device, Following, Selector, Subscription
+from broker.push.key_ids import device_of, of_chain
 from broker.push.lifetime import TTL_MS_MAX, expiry_ms
+from broker.push.month_keys import Encryption, key_identifier
 from broker.push.outbox_log import AcceptPublish, ReportEvent
 from broker.push.registration import (
     IDENTITY,
@@ -33,7 +35,7 @@ from broker.push.registration import (
 )
 from broker.push.registry import Found
 from broker.push.rows import SUBSCRIPTION, subscribers_of, subscriptions_of
-from broker.push.sealing import Sealer, device_of, key_id
+from broker.push.sealing import Sealer
 from broker.push.topics import Topics
 from broker.storage_errors import mapped
 from storage import Log, View
@@ -124,23 +126,34 @@ class Push:
         keep: tuple[str, ...] = (),
         on_taken: OnTaken = OnTaken.SHARE,
         limit: int | None = None,
+        encryption: Encryption | None = None,
     ) -> Device:
         """Make a device, or replace it. `keep`: what stays of the one that is there; who is not
-        told a new IDENTITY must keep it. `limit`: how many like it its client may have. Raises
-        AnotherApis, AddressTaken, TooManyDevices."""
+        told a new IDENTITY must keep it. `limit`: how many like it its client may have.
+        `encryption`: of an address that names its key chain; without, the device has none any more.
+        Raises AnotherApis, AddressTaken, TooManyDevices."""
         while True:
             await self._sealer.ensure(app, spec.id)
             try:
+                if encryption is not None:
+                    now_ms = self._log.clock.now()
+                    await self._sealer.months.begin(app, spec.id, encryption, now_ms)
                 sealed = self._sealed(app, spec)
                 command = RegisterDevice(
                     app, sealed, keep, on_taken, limit, spec.topics, spec.space
                 )
                 device = await self._registered(app, command)
             except (BadRequest, NotFound):  # after anything else it may be there all the same
-                await self._destroy({key_id(app, spec.id)})
+                await self._destroy(self._sealer.ids_of(app, spec.id))
                 raise
-            if self._sealer.open(app, device.id, device.recipient) is not None:
+            if self._has_its_keys(app, device, encryption):
                 return device  # else it was removed meanwhile, and its key with it
+
+    def _has_its_keys(self, app: str, device: Device, encryption: Encryption | None) -> bool:
+        if self._sealer.open(app, device.id, device.recipient) is None:
+            return False
+        months = self._sealer.months
+        return encryption is None or months.has(app, device.id, encryption.key_identifier)
 
     async def register_address(self, app: str, spec: DeviceSpec) -> Device:
         """The device that has this address, with what is new of it, or a new one. It stays whose it
@@ -157,8 +170,11 @@ class Push:
     async def _registered(self, app: str, command: RegisterDevice | PatchDevice) -> Device:
         with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
             done: Registered = await self._run(app, command)
-            if done.replaced:
-                await self._destroy({key_id(app, id_) for id_ in done.replaced})
+            gone = {key for id_ in done.replaced for key in self._sealer.ids_of(app, id_)}
+            chains = self._sealer.months.ids(app, done.device.id)
+            gone |= {id_ for id_ in chains if not self._is_used(id_)}  # of the address of before
+            if gone:
+                await self._destroy(gone)
         return done.device
 
     def _sealed(self, app: str, spec: DeviceSpec) -> Device:
@@ -211,18 +227,19 @@ class Push:
         client: str | None = None,
         api: str | None = ABLY,
         rev: int | None = None,
+        until_ms: int | None = None,
     ) -> None:
         """Remove a device (while it has its address `rev`), those of a client, or all, of an API or
-        of any; with what they were subscribed to, and for good: what is left of them cannot be
-        read."""
+        of any, but none that was changed after `until_ms`; with what they were subscribed to, and
+        for good: what is left of them cannot be read."""
         more = True
         while more:
             with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
-                command = RemoveDevices(app, device, client, api, rev)
+                command = RemoveDevices(app, device, client, api, rev, until_ms)
                 ids, more = await self._run(app, command)
                 # Of one that was removed before, too: its key may have outlived it.
                 named = [*ids, device] if device is not None else ids
-                await self._destroy({key_id(app, id_) for id_ in named})
+                await self._destroy({key for id_ in named for key in self._sealer.ids_of(app, id_)})
 
     async def forget_strangers(self, app: str | None = None) -> None:
         """Destroy the keys of devices that are not there: of a deleted app, or, before anything
@@ -230,11 +247,16 @@ class Push:
         known = self._sealer.ids()
         await self._destroy({id_ for id_ in known if app in (None, device_of(id_)[0])})
 
-    async def _destroy(self, ids: set[str]) -> None:
-        def is_used(id_: str) -> bool:
-            return self.device(*device_of(id_), api=None) is not None
+    async def _destroy(self, ids: Set[str]) -> None:
+        await self._sealer.destroy(ids, self._is_used)
 
-        await self._sealer.destroy(ids, is_used)
+    def _is_used(self, id_: str) -> bool:
+        """Whether a key is of a device that is there, or of the chain that its address names."""
+        app, device_id = device_of(id_)
+        device = self.device(app, device_id, api=None)
+        if device is None or of_chain(id_) is None:
+            return device is not None
+        return self._sealer.months.is_of(id_, key_identifier(self.recipient(app, device)))
 
     async def subscribe(self, app: str, subscription: Subscription) -> None:
         """Raises Unauthorized 40100 where push is not enabled, NotFound for an unknown device."""

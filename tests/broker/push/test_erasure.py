@@ -10,7 +10,7 @@ import trio
 
 import broker
 from broker import Broker, BrokerError
-from broker.push.sealing import key_id
+from broker.push.key_ids import key_id
 from storage.keyfile import NAME, KeyFile
 from tests.broker.conftest import FakeClock
 from tests.broker.push.registered import address, ids, on_disk, registered, spec

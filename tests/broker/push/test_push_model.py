@@ -25,8 +25,9 @@ from broker.purge import carry_out
 from broker.purge import pending as purges
 from broker.push import expansion, registration, registry
 from broker.push.events import Selector, Subscription
+from broker.push.key_ids import key_id
 from broker.push.registration import ReportDevice
-from broker.push.sealing import Sealer, key_id
+from broker.push.sealing import Sealer
 from broker.push.service import Push
 from broker.tenancy import NamespaceRules
 from storage import Cut, Log, LogSettings, Span, Stream, open_log

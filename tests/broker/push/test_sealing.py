@@ -9,7 +9,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from broker.push.sealing import Sealer, device_of, key_id
+from broker.push.key_ids import device_of, key_id
+from broker.push.sealing import Sealer
 from storage.keyfile import KeyFile
 from tests.storage.surgery import flip
 

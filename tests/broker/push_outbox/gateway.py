@@ -87,7 +87,11 @@ class Gateway:
         """An id belongs to one delivery for ever."""
         assert _ID.fullmatch(outgoing.id), outgoing.id
         assert outgoing.app
-        assert set(outgoing.recipient) == {"transportType", "address", "endpoint"}
+        assert outgoing.recipient.keys() - {"encryption"} == {
+            "transportType",
+            "address",
+            "endpoint",
+        }
         delivery = (outgoing.recipient["address"], repr(outgoing.payload), outgoing.expires_ms)
         assert self._ids.setdefault(outgoing.id, delivery) == delivery
 
