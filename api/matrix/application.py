@@ -20,7 +20,7 @@ def mount(broker: Broker, settings: ServerSettings, gateways: Gateways) -> Mount
 
 def _application(broker: Broker, settings: ServerSettings, gateways: Gateways) -> QuartTrio:
     app = new_application("tidelog-matrix", refuse)
-    paths.add_converter(app)
+    paths.add_converters(app)
     app.register_blueprint(routes.routes(broker, settings, gateways))
     app.before_request(secure_transport.checked(settings))
     app.after_request(counting(broker))

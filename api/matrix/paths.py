@@ -2,7 +2,7 @@
 (reference push.md 2.2).
 
 A pushkey in a path is percent-encoded, and may hold slashes that are not: it is the rest of the
-path. `v1` is never a pushkey there, for `/channels/v1` is older than any.
+path. `/channels/v1` is the list of channels, whatever pushkeys there are.
 """
 
 from urllib.parse import unquote_to_bytes
@@ -19,7 +19,11 @@ PUSHERS = (
 )
 SET_PUSHER = tuple(f"{path}/set" for path in PUSHERS)
 CHANNELS = ("/channels", "/channels/v1", "/push/v1/channels")
-DEVICE_CHANNELS = tuple(f"{path}/<pushkey:pushkey>" for path in CHANNELS)
+DEVICE_CHANNELS = (
+    "/channels/<unversioned:pushkey>",
+    "/channels/v1/<pushkey:pushkey>",
+    "/push/v1/channels/<pushkey:pushkey>",
+)
 VERSIONS = "/_matrix/client/versions"
 
 # Which of them are nobody else's here: these are served on any host, the others below BASE, and on
@@ -36,8 +40,14 @@ class PushkeyConverter(BaseConverter):
     weight = 300
 
 
-def add_converter(app: Quart) -> None:
-    app.url_map.converters["pushkey"] = PushkeyConverter
+class UnversionedConverter(PushkeyConverter):
+    """The same, where a version might come first."""
+
+    regex = "(?!v1(?:/|$)).+"
+
+
+def add_converters(app: Quart) -> None:
+    app.url_map.converters.update(pushkey=PushkeyConverter, unversioned=UnversionedConverter)
 
 
 def pushkey_of(raw: str) -> str | None:

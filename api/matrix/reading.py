@@ -138,7 +138,9 @@ def _status(text: str) -> Status:
 def _require(body: Mapping[str, Any], names: Iterable[str], path: str = "") -> None:
     """By any of their names."""
     lack = [
-        path + name for name in names if not any(one in body for one in _SPELLINGS.get(name, (name,)))
+        path + name
+        for name in names
+        if not any(one in body for one in _SPELLINGS.get(name, (name,)))
     ]
     if lack:
         raise missing(*lack)
@@ -156,9 +158,7 @@ def _check_kind(kind: Any) -> None:
         raise invalid("kind must be http, or null to delete the pusher")
 
 
-def _read_encryption(
-    body: Mapping[str, Any], rules: MatrixRules, app_id: str
-) -> Encryption | None:
+def _read_encryption(body: Mapping[str, Any], rules: MatrixRules, app_id: str) -> Encryption | None:
     """As the rules want it."""
     given = body.get("encryption")
     rule = rules.encryption_for(app_id)
@@ -178,9 +178,7 @@ def _read_encryption(
     if not is_month(month):
         raise invalid("encryption.time_iss_created must be a month: yyyy-MM")
     if not 0 < len(identifier) <= IDENTIFIER_CHARS_MAX:
-        raise invalid(
-            f"encryption.key_identifier must have 1 to {IDENTIFIER_CHARS_MAX} characters"
-        )
+        raise invalid(f"encryption.key_identifier must have 1 to {IDENTIFIER_CHARS_MAX} characters")
     return Encryption(bytes.fromhex(iss), month, identifier)
 
 
