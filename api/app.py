@@ -8,6 +8,7 @@ from quart_trio import QuartTrio
 
 from api import openapi, secure_transport
 from api.application import new_application, on_raw_paths
+from api.beams.application import beams_mount
 from api.control import read_control
 from api.matrix import application as matrix
 from api.mounts import Mount, mounted
@@ -79,7 +80,10 @@ def create_app(
     app.after_request(_say_who_answers)
     app.after_request(counting(broker))
     gateways = transports.gateways if transports else Gateways((), allow_loopback=False)
-    others: tuple[Mount, ...] = (matrix.mount(broker, settings, gateways),)
+    others: tuple[Mount, ...] = (
+        beams_mount(broker, settings, transports),
+        matrix.mount(broker, settings, gateways),
+    )
     app.asgi_app = on_raw_paths(mounted(app.asgi_app, others))  # type: ignore[method-assign, assignment]
     return app
 

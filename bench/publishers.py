@@ -126,7 +126,7 @@ class Tidelog(_Publishing):
         return serials.parse(acknowledged, self._broker.series)
 
     def stored(self, record: Record) -> Stored | None:
-        """None for what the broker writes of itself: a channel's making, a minute's usage."""
+        """None for what the broker writes by itself: that a channel was made, a minute's usage."""
         if not isinstance(record.event, MessagePublished):
             return None
         return Stored(number_of(record.event.message.data), record.serial)

@@ -24,6 +24,7 @@ from broker.auth.credentials import Principal
 from broker.auth.revocation_requests import RevocationRequest, TargetResult
 from broker.auth.token_requests import TokenRequest
 from broker.auth.tokens import TokenDetails
+from broker.beams.service import Beams
 from broker.channel import Channel
 from broker.channels import channel_name, lifecycle
 from broker.channels.lifecycle import ChannelsPage
@@ -85,6 +86,7 @@ class Broker:
         self.annotator = Annotator(log, self.epoch, settings, series)
         sealer = Sealer(keys, settings.push_zone)
         self.push = Push(log, sealer, self.default_app)
+        self.beams = Beams(self.submit, self.rows, self.push)
         attempts = Attempts(sealer)
         attempts.transports[TRANSPORT] = ChannelTransport(log, self.apps, self.publisher)
         reports = Reports(self.epoch.app_log)

@@ -4,6 +4,9 @@ from broker import administration, purge
 from broker.auth import nonces, revocations
 from broker.auth.nonces import Nonces
 from broker.auth.revocations import Revocations
+from broker.beams import instances, webhooks
+from broker.beams.instances import BeamsInstances
+from broker.beams.webhooks import BeamsWebhooks
 from broker.channels import occupancy, presence
 from broker.channels.lifecycle import ActiveChannels
 from broker.channels.occupancy import Occupancies
@@ -50,6 +53,8 @@ PROJECTIONS: tuple[Projection, ...] = (
     StatsMinutes(),
     Stats(),
     Purges(),
+    BeamsInstances(),
+    BeamsWebhooks(),
 )
 
 
@@ -72,5 +77,7 @@ def broker_domain() -> Domain:
         **revocations.DECIDE,
         **recording.DECIDE,
         **purge.DECIDE,
+        **instances.DECIDE,
+        **webhooks.DECIDE,
     }
     return Domain(decide, PROJECTIONS, encode, decode, version=ROWS_VERSION)

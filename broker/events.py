@@ -9,6 +9,12 @@ from typing import Any
 
 import msgspec
 
+from broker.beams.events import (
+    BeamsInstanceCreated,
+    BeamsInstanceRemoved,
+    BeamsWebhookAdded,
+    BeamsWebhookRemoved,
+)
 from broker.event import Event
 from broker.matrix.events import MatrixChannelsSet, MatrixEncryptionSet
 from broker.messages.message import Message, PresenceMessage
@@ -331,6 +337,10 @@ AnyEvent = (
     | DeliverySettled
     | TopicsChanged
     | PushReported
+    | BeamsInstanceCreated
+    | BeamsInstanceRemoved
+    | BeamsWebhookAdded
+    | BeamsWebhookRemoved
     | MatrixChannelsSet
     | MatrixEncryptionSet
 )

@@ -1,21 +1,29 @@
-"""The check of `tests/test_rest_docs.py` can fail: what `tests/conftest.py` remembers of a run."""
+"""The last check of a run can fail, in however many processes the run was (tests/outcomes.py)."""
 
-import json
-import shutil
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-TESTS = """\
-import json
-from pathlib import Path
-
 import pytest
 
+ROOT = Path(__file__).parents[1]
+CONFTEST = """\
+import os
 
-def test_told(outcomes):
-    told = {name.partition("::test_")[2]: outcomes.passed(name) for name in outcomes.collected}
-    Path("told.json").write_text(json.dumps(told))
+from tests.outcomes import Outcomes
+
+
+def named():
+    return {f"test_some.py::test_{name}" for name in os.environ["NAMED"].split()}
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Outcomes(named, "test_asking.py"))
+"""
+SOME = """\
+import pytest
 
 
 @pytest.fixture
@@ -54,20 +62,68 @@ def test_fails_once(case):
 def test_deselected():
     pass
 """
+ANSWER = "docs/rest.md::every_test_that_is_named_passed"
+UNPROVEN = ("breaks_afterwards", "fails", "fails_once", "skipped")
+PROCESSES = pytest.mark.parametrize("processes", [0, 2])
 
 
-def test_what_is_remembered_of_a_run(tmp_path: Path) -> None:
-    shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
-    (tmp_path / "test_some.py").write_text(TESTS)
-    arguments = ["-q", "-p", "no:cacheprovider", "-k", "not deselected", f"--rootdir={tmp_path}"]
-    command = [sys.executable, "-m", "pytest", *arguments, "test_some.py"]
-    subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
-    assert json.loads((tmp_path / "told.json").read_text()) == {
-        "passes": True,
-        "fails": False,
-        "breaks_afterwards": False,
-        "skipped": False,
-        "passes_where_it_can": True,
-        "fails_once": False,
-        "told": False,  # not yet
-    }
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_some.py").write_text(SOME)
+    (tmp_path / "test_asking.py").write_text("def test_asking():\n    pass\n")
+    return tmp_path
+
+
+def run(directory: Path, named: str, processes: int, chosen: str) -> tuple[int, str]:
+    """How a run ended, and what it said."""
+    options = ["-rA", "-p", "no:cacheprovider", f"--rootdir={directory}", "-k", chosen]
+    spread = ["-p", "xdist", "-n", str(processes), "--dist", "loadfile"]
+    no_other_plugins = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *(spread if processes else [])],
+        cwd=directory,
+        env={**os.environ, **no_other_plugins, "PYTHONPATH": str(ROOT), "NAMED": named},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+@PROCESSES
+def test_those_that_are_named_passed(directory: Path, processes: int) -> None:
+    named = "passes passes_where_it_can"
+    status, said = run(directory, named, processes, "asking or passes")
+    assert status == 0, said
+    assert f"PASSED {ANSWER}" in said
+
+
+@PROCESSES
+def test_those_that_did_not_pass_are_listed(directory: Path, processes: int) -> None:
+    named = "passes passes_where_it_can fails breaks_afterwards skipped fails_once"
+    status, said = run(directory, named, processes, "not deselected")
+    assert status == 1, said
+    _, _, listed = said.partition("4 of 6 tests of docs/rest.md did not pass:\n")
+    unproven = [f"test_some.py::test_{x}" for x in UNPROVEN]
+    assert listed.splitlines()[: len(unproven)] == unproven, said
+
+
+@PROCESSES
+def test_one_that_was_skipped_fails_the_run(directory: Path, processes: int) -> None:
+    status, said = run(directory, "passes skipped", processes, "asking or passes or skipped")
+    assert status == 1, said
+    assert f"FAILED {ANSWER}" in said
+
+
+@PROCESSES
+def test_a_part_of_a_run_says_so(directory: Path, processes: int) -> None:
+    status, said = run(directory, "passes deselected fails", processes, "asking or passes")
+    assert status == 0, said
+    assert "2 of 3 tests of docs/rest.md are not in this run" in said
+
+
+def test_a_run_that_is_not_asked_says_nothing(directory: Path) -> None:
+    status, said = run(directory, "passes deselected", 0, "test_passes")
+    assert status == 0, said
+    assert "docs/rest.md" not in said

@@ -1,67 +1,23 @@
-"""`docs/rest.md` has a row for everything that the seeds name, and each row a test that passed.
+"""`docs/rest.md` has a row for everything that the seeds name, and each row a test.
 
-The names of the seeds are in `tests/fixtures/seeds.json`.
+The names of the seeds are in `tests/fixtures/seeds.json`. That those tests passed is said at the
+end of a run that has this file (tests/outcomes.py).
 """
 
 import ast
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from tests.api.declared import endpoints
-from tests.conftest import Outcomes
+from tests.rest_document import keys, named, rows
 
 ROOT = Path(__file__).parents[1]
-DOCUMENT = ROOT / "docs" / "rest.md"
 SEEDS = json.loads((ROOT / "tests" / "fixtures" / "seeds.json").read_text())
-LAST_COLUMN = "test"
-_HEADING = re.compile(r"#+ (.*)")
-_CELL_END = re.compile(r"(?<!\\)\|")
-_TEST = re.compile(r"`(tests/[\w/]+\.py::test_\w+)`")
 _VARIES = re.compile(r"\{\w+\}")
-
-
-class Row(NamedTuple):
-    """`key`: the first cell, without the marks of code; `proof`: the last one."""
-
-    section: str
-    key: str
-    proof: str
-
-    @property
-    def tests(self) -> list[str]:
-        return _TEST.findall(self.proof)
-
-
-@cache
-def rows() -> list[Row]:
-    """Of every table whose last column is called so."""
-    return list(_rows(DOCUMENT.read_text().splitlines()))
-
-
-def _rows(lines: list[str]) -> Iterator[Row]:
-    section, is_table = "", False
-    for line in lines:
-        if heading := _HEADING.fullmatch(line):
-            section = heading[1]
-        if not line.startswith("|"):
-            is_table = False
-            continue
-        first, *_, last = (cell.strip() for cell in _CELL_END.split(line)[1:-1])
-        if last == LAST_COLUMN:
-            is_table = True
-        elif is_table and set(first) != {"-"}:
-            yield Row(section, first.replace("`", ""), last)
-
-
-def keys(section: str) -> list[str]:
-    return [row.key for row in rows() if row.section == section]
 
 
 def parameters() -> set[str]:
@@ -111,10 +67,6 @@ def test_every_test_that_is_named_exists() -> None:
     assert named() - there == set()
 
 
-def named() -> set[str]:
-    return {name for row in rows() for name in row.tests}
-
-
 def files() -> set[str]:
     return {name.partition("::")[0] for name in named()}
 
@@ -124,10 +76,3 @@ def functions(path: str) -> list[str]:
     file = ROOT / path
     body = ast.parse(file.read_text()).body if file.exists() else []
     return [one.name for one in body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
-
-
-def test_every_test_that_is_named_passed(outcomes: Outcomes) -> None:
-    """Runs last (tests/conftest.py)."""
-    if absent := named() - outcomes.collected:
-        pytest.skip(f"{len(absent)} of {len(named())} tests of docs/rest.md are not in this run")
-    assert {name for name in named() if not outcomes.passed(name)} == set()

@@ -3,6 +3,7 @@
     apns          with apns_key_file, apns_key_id, apns_team_id and apns_topic
     fcm, gcm      with fcm_service_account_file; one transport for both names
     web, webhook  always: Web Push makes its key when there is none
+    beams…        always: what instances of Beams are told, in SUCCESS_S
 
 What is not configured is there too, and answers that it is MISCONFIGURED and what to set. Whoever
 builds them closes them. Files are read now: what is wrong with one is a ConfigError at the start,
@@ -11,6 +12,7 @@ not a notification that fails.
 
 import ssl
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -18,11 +20,13 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from api.config.errors import ConfigError
-from api.push import key_files, vapid
+from api.push import beams_webhook, key_files, vapid
 from api.push.apns import Apns, ApnsSettings
+from api.push.beams_webhook import BeamsWebhook
 from api.push.client import Client, Limits
 from api.push.fcm import Fcm, FcmSettings
 from api.push.guard import Guard, Resolver, system_resolver
+from api.push.http2 import Http2Client
 from api.push.provider_token import ApnsIdentity
 from api.push.settings import PushSettings
 from api.push.vapid import Vapid
@@ -57,7 +61,7 @@ class Transports:
         by_type: Mapping[str, Transport],
         guard: Guard,
         public_vapid_key: str,
-        clients: tuple[Client, ...],
+        clients: tuple[Client | Http2Client, ...],
     ) -> None:
         self.by_type = by_type
         self.guard = guard
@@ -65,6 +69,9 @@ class Transports:
         self._clients = clients
 
     async def __aenter__(self) -> "Transports":
+        for client in self._clients:
+            if isinstance(client, Http2Client):
+                await client.open()
         return self
 
     async def __aexit__(
@@ -76,7 +83,8 @@ class Transports:
         await self.aclose()
 
     async def aclose(self) -> None:
-        for client in self._clients:
+        """Those that were opened last first: each is a nursery's body to the next."""
+        for client in reversed(self._clients):
             await client.aclose()
 
 
@@ -92,25 +100,38 @@ def build_transports(
     return _Builder(settings, clock, resolve).build(data)
 
 
+def public_vapid_key(settings: PushSettings, data: Path) -> str:
+    """What browsers subscribe to, of a server with these settings. Raises ConfigError."""
+    return Vapid(_vapid_key(settings, data), settings.vapid_subject, wall_clock).public_key
+
+
 class _Builder:
     def __init__(self, settings: PushSettings, clock: Clock, resolve: Resolver | None) -> None:
         self._settings = settings
         self._clock = clock
         self._resolve = resolve
         self._guard = Guard(allow_loopback=settings.allow_loopback_targets, resolve=resolve)
-        self._clients: list[Client] = []
+        self._clients: list[Client | Http2Client] = []
+        self._limits = Limits(
+            connect_s=settings.connect_timeout_ms / 1_000,
+            total_s=settings.total_timeout_ms / 1_000,
+            connections_max=settings.connections_max,
+        )
         self._trust = _trust(settings)
 
     def build(self, data: Path) -> Transports:
-        signer = Vapid(self._vapid_key(data), self._settings.vapid_subject, self._clock)
+        signer = Vapid(_vapid_key(self._settings, data), self._settings.vapid_subject, self._clock)
         fcm = self._fcm()
         guarded = self._client(guarded=True)
+        hooks = self._client(guarded=True, total_s=beams_webhook.SUCCESS_S)
         by_type: dict[str, Transport] = {
             "apns": self._apns(),
             "fcm": fcm,
             "gcm": fcm,
             "web": WebPush(signer, guarded, self._guard, self._clock),
             "webhook": Webhook(guarded, self._guard, self._clock),
+            beams_webhook.WEBHOOK: BeamsWebhook(hooks, self._guard, beams_webhook.configured),
+            beams_webhook.PUBLISH_HOOK: BeamsWebhook(hooks, self._guard, beams_webhook.of_publish),
         }
         return Transports(by_type, self._guard, signer.public_key, tuple(self._clients))
 
@@ -131,7 +152,10 @@ class _Builder:
             topic=self._settings.apns_topic,
             identity=identity,
         )
-        return Apns(settings, self._client(http1=False), self._clock)
+        addresses = self._resolve or system_resolver()
+        client = Http2Client(settings.url, self._limits, _trust(self._settings), addresses)
+        self._clients.append(client)
+        return Apns(settings, client, self._clock)
 
     def _fcm(self) -> Transport:
         if not self._settings.fcm_service_account_file:
@@ -144,21 +168,20 @@ class _Builder:
         )
         return Fcm(settings, self._client(), self._clock)
 
-    def _vapid_key(self, data: Path) -> EllipticCurvePrivateKey:
-        if self._settings.vapid_key_file:
-            return key_files.p256_key("push.vapid_key_file", Path(self._settings.vapid_key_file))
-        return vapid.kept_key("push.vapid_key_file", data)
-
-    def _client(self, *, guarded: bool = False, http1: bool = True) -> Client:
-        limits = Limits(
-            connect_s=self._settings.connect_timeout_ms / 1_000,
-            total_s=self._settings.total_timeout_ms / 1_000,
-            connections_max=self._settings.connections_max,
-        )
+    def _client(self, *, guarded: bool = False, total_s: float | None = None) -> Client:
+        limits = self._limits
+        if total_s is not None:
+            limits = replace(limits, connect_s=min(limits.connect_s, total_s), total_s=total_s)
         addresses = self._guard.addresses if guarded else self._resolve or system_resolver()
-        client = Client(limits, self._trust, addresses, http1=http1)
+        client = Client(limits, self._trust, addresses)
         self._clients.append(client)
         return client
+
+
+def _vapid_key(settings: PushSettings, data: Path) -> EllipticCurvePrivateKey:
+    if settings.vapid_key_file:
+        return key_files.p256_key("push.vapid_key_file", Path(settings.vapid_key_file))
+    return vapid.kept_key("push.vapid_key_file", data)
 
 
 def _trust(settings: PushSettings) -> ssl.SSLContext:

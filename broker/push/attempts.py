@@ -101,6 +101,7 @@ class Attempts:
             expires_ms=row.expires_ms,
             updated_ms=updated_ms,
             month_key=month_key,
+            made=made,
         )
         transport = self.transports.get(str(recipient.get("transportType")))
         if transport is None:

@@ -104,7 +104,8 @@ class Selector(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Following(msgspec.Struct, frozen=True, omit_defaults=True):
     """A notification that is made of another: to `recipient`, with `payload`, and what came of the
-    other one when everybody had been tried once, as `tally`."""
+    other one when everybody had been tried once (in ms `at`), as `tally`; `clients`: those whom it
+    was for."""
 
     recipient: dict[str, Any]
     payload: dict[str, Any]

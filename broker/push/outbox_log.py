@@ -63,11 +63,14 @@ class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class AcceptPublish(msgspec.Struct, frozen=True):
+    """`beside`: what is published with it, to tell that it was."""
+
     app: str
     selector: Selector
     payload: dict[str, object]
     expires_ms: int
     following: tuple[Following, ...] = ()
+    beside: tuple[Following, ...] = ()
 
 
 class ProgressPublish(msgspec.Struct, frozen=True):
@@ -112,7 +115,9 @@ def accept(rows: Rows, command: AcceptPublish, ms: int) -> Decision:
     event = PublishAccepted(
         command.selector, command.payload, command.expires_ms, command.following
     )
-    return Decision([(stream_of(command.app), event)])
+    stream = stream_of(command.app)
+    beside = [(stream, _told(one, one.payload, ms)) for one in command.beside]
+    return Decision([(stream, event), *beside])
 
 
 def progress(rows: Rows, command: ProgressPublish, ms: int) -> Decision:
@@ -125,12 +130,12 @@ def progress(rows: Rows, command: ProgressPublish, ms: int) -> Decision:
     events: list[tuple[Stream, object]] = [(stream, event)]
     if command.cursor is None:
         tally = tallies.merged(known.tally, tally)
-        events += [(stream, _accepted(one, tally, ms)) for one in known.following]
+        added = {"at": ms, "tally": msgspec.to_builtins(tally), "clients": known.selector.clients}
+        events += [(stream, _told(one, one.payload | added, ms)) for one in known.following]
     return Decision(events)
 
 
-def _accepted(following: Following, tally: Tally, ms: int) -> PublishAccepted:
-    payload = {**following.payload, "tally": msgspec.to_builtins(tally)}
+def _told(following: Following, payload: dict[str, object], ms: int) -> PublishAccepted:
     return PublishAccepted(Selector(recipient=following.recipient), payload, ms + TTL_MS_MAX)
 
 
@@ -150,9 +155,7 @@ def report(rows: Rows, command: ReportEvent, ms: int) -> Decision:
         return Decision()
     stream = stream_of(command.app)
     events: list[tuple[Stream, object]] = [(stream, event)]
-    for one in command.following:
-        accepted = PublishAccepted(Selector(recipient=one.recipient), one.payload, ms + TTL_MS_MAX)
-        events.append((stream, accepted))
+    events += [(stream, _told(one, one.payload, ms)) for one in command.following]
     return Decision(events)
 
 

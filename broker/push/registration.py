@@ -12,7 +12,7 @@ import msgspec
 
 from broker import tenancy
 from broker.errors import BadRequest, NotFound, Unauthorized
-from broker.push import registry
+from broker.push import registry, topic_rows
 from broker.push.events import (
     ChannelSubscribed,
     ChannelUnsubscribed,
@@ -30,11 +30,13 @@ from storage.projection import Decide
 
 NOT_PUSH_ENABLED = 40100
 REMOVED_AT_ONCE = 500
+TOPICS_AS_ONE = 100  # so many topics are removed in the time of a device
+SHARED_MAX = 100  # devices with one address: whoever replaces them does so in one event each
 
 
 class OnTaken(Enum):
-    """What becomes of others that have the address of a device: they SHARE it, the newcomer is
-    REFUSEd for the first of them (AddressTaken), or it REPLACEs them."""
+    """What becomes of others of a device's API that have its address: they SHARE it, the newcomer
+    is REFUSEd for the first of them (AddressTaken), or it REPLACEs them."""
 
     SHARE = "share"
     REFUSE = "refuse"
@@ -47,13 +49,15 @@ OWNER = ("client_id",)
 
 class RegisterDevice(msgspec.Struct, frozen=True):
     """Make a device, or replace it. What only the broker knows of it is kept: when it was made,
-    how many addresses it had, and the fields that `keep` names. A new one is subscribed to
-    `topics` of a `space`; its client may have `limit` of them. Decision.reply: a Registered."""
+    how many addresses it had, and the fields that `keep` names. `is_known`: it is there, with this
+    address, or AddressMoved. A new one is subscribed to `topics` of a `space`; its client may have
+    `limit` of them. Decision.reply: a Registered."""
 
     app: str
     device: Device
     keep: tuple[str, ...] = ()
     on_taken: OnTaken = OnTaken.SHARE
+    is_known: bool = False
     limit: int | None = None
     topics: tuple[str, ...] = ()
     space: str = ""
@@ -72,6 +76,20 @@ class AddressTaken(BadRequest):
     def __init__(self, device: str) -> None:
         super().__init__("another device has this address")
         self.device = device
+
+
+class AddressMoved(BadRequest):
+    """The device that had the address has another one now, or is gone."""
+
+    def __init__(self) -> None:
+        super().__init__("the device with this address has another one now")
+
+
+class TooManyShare(BadRequest):
+    """As many devices have the address as may have one."""
+
+    def __init__(self) -> None:
+        super().__init__(f"{SHARED_MAX} other devices have this address")
 
 
 class AnotherApis(BadRequest):
@@ -169,6 +187,8 @@ def register(rows: Rows, command: RegisterDevice, ms: int) -> Decision:
     before = registry.device(rows, command.app, command.device.id)
     if before and before.api != command.device.api:
         raise AnotherApis
+    if command.is_known and (before is None or before.address != command.device.address):
+        raise AddressMoved
     kept = {name: getattr(before, name) for name in command.keep} if before else {}
     device = msgspec.structs.replace(
         command.device,
@@ -189,17 +209,23 @@ def register(rows: Rows, command: RegisterDevice, ms: int) -> Decision:
 
 
 def _registered(rows: Rows, app: str, device: Device, on_taken: OnTaken) -> Decision:
-    replaced: tuple[str, ...] = ()
-    if device.address and on_taken is not OnTaken.SHARE:
-        holders = registry.addressed(rows, app, device.address)
-        replaced = tuple(one.id for one in holders if one.id != device.id)
-    if replaced and on_taken is OnTaken.REFUSE:
-        raise AddressTaken(replaced[0])
+    others = _others(rows, app, device) if device.address else ()
+    if others and on_taken is OnTaken.REFUSE:
+        raise AddressTaken(others[0])
+    if len(others) >= SHARED_MAX and on_taken is OnTaken.SHARE:
+        raise TooManyShare
+    replaced = others if on_taken is OnTaken.REPLACE else ()
     stream = stream_of(app)
     events: list[tuple[Stream, object]] = [(stream, DeviceRemoved(id_)) for id_ in replaced]
     return Decision(
         [*events, (stream, DeviceRegistered(device))], reply=Registered(device, replaced)
     )
+
+
+def _others(rows: Rows, app: str, device: Device) -> tuple[str, ...]:
+    """The ids of those of its API with the same address, who are no more than SHARED_MAX."""
+    holders = registry.addressed(rows, app, device.address)
+    return tuple(one.id for one in holders if one.id != device.id and one.api == device.api)
 
 
 def patch(rows: Rows, command: PatchDevice, ms: int) -> Decision:
@@ -253,11 +279,23 @@ def _require_room(rows: Rows, app: str, device: Device, user: str, limit: int) -
 
 
 def remove(rows: Rows, command: RemoveDevices, ms: int) -> Decision:
-    found = list(_named(rows, command))
-    going = found[:REMOVED_AT_ONCE]
+    found = _named(rows, command)
+    going = _at_once(rows, command.app, found)
     stream = stream_of(command.app)
     events = [(stream, DeviceRemoved(id_)) for id_ in going]
     return Decision(events, reply=(going, len(found) > len(going)))
+
+
+def _at_once(rows: Rows, app: str, devices: list[str]) -> list[str]:
+    """The first of them, and no more than others have the patience for: topics take their time."""
+    weight = 0
+    going: list[str] = []
+    for id_ in devices:
+        weight += 1 + topic_rows.count_all(rows, app, id_) // TOPICS_AS_ONE
+        if going and weight > REMOVED_AT_ONCE:
+            break
+        going.append(id_)
+    return going
 
 
 def _named(rows: Rows, command: RemoveDevices) -> list[str]:

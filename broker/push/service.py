@@ -5,6 +5,7 @@ What is sent is taken to be checked by whoever read it; what may be done was ask
 """
 
 from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -12,10 +13,9 @@ import msgspec
 import trio
 
 from broker.channels.registry import app_prefix
-from broker.errors import BadRequest, NotFound
-from broker.matrix import rules as matrix_rules
+from broker.errors import BadRequest, NotFound, Overloaded
 from broker.push import identity, notice, registry
-from broker.push.events import ABLY, MATRIX_CHANNELS, Device, Following, Selector, Subscription
+from broker.push.events import ABLY, Device, Following, Selector, Subscription
 from broker.push.key_ids import device_of, of_chain
 from broker.push.lifetime import TTL_MS_MAX, expiry_ms
 from broker.push.month_keys import Encryption, key_identifier
@@ -23,6 +23,7 @@ from broker.push.outbox_log import AcceptPublish, ReportEvent
 from broker.push.registration import (
     IDENTITY,
     OWNER,
+    AddressMoved,
     AddressTaken,
     BindUser,
     OnTaken,
@@ -34,13 +35,14 @@ from broker.push.registration import (
     Unsubscribe,
 )
 from broker.push.registry import Found
-from broker.push.rows import SUBSCRIPTION, subscribers_of, subscriptions_of
+from broker.push.rows import TARGET, subscribers_of, subscriptions_of
 from broker.push.sealing import Sealer
 from broker.push.topics import Topics
 from broker.storage_errors import mapped
 from storage import Log, View
 
 T = TypeVar("T")
+_NOT_TAKEN = (BadRequest, NotFound, Overloaded)
 
 
 class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,13 +127,15 @@ class Push:
         *,
         keep: tuple[str, ...] = (),
         on_taken: OnTaken = OnTaken.SHARE,
+        is_known: bool = False,
         limit: int | None = None,
         encryption: Encryption | None = None,
     ) -> Device:
         """Make a device, or replace it. `keep`: what stays of the one that is there; who is not
-        told a new IDENTITY must keep it. `limit`: how many like it its client may have.
-        `encryption`: of an address that names its key chain; without, the device has none any more.
-        Raises AnotherApis, AddressTaken, TooManyDevices."""
+        told a new IDENTITY must keep it. `is_known`: it is there, with this address. `limit`: how
+        many like it its client may have. `encryption`: of an address that names its key chain;
+        without, the device has none any more. Raises AnotherApis, AddressTaken, AddressMoved,
+        TooManyDevices, TooManyShare."""
         while True:
             await self._sealer.ensure(app, spec.id)
             try:
@@ -140,10 +144,10 @@ class Push:
                     await self._sealer.months.begin(app, spec.id, encryption, now_ms)
                 sealed = self._sealed(app, spec)
                 command = RegisterDevice(
-                    app, sealed, keep, on_taken, limit, spec.topics, spec.space
+                    app, sealed, keep, on_taken, is_known, limit, spec.topics, spec.space
                 )
                 device = await self._registered(app, command)
-            except (BadRequest, NotFound):  # after anything else it may be there all the same
+            except _NOT_TAKEN:  # after anything else it may be there all the same
                 await self._destroy(self._sealer.ids_of(app, spec.id))
                 raise
             if self._has_its_keys(app, device, encryption):
@@ -156,16 +160,20 @@ class Push:
         return encryption is None or months.has(app, device.id, encryption.key_identifier)
 
     async def register_address(self, app: str, spec: DeviceSpec) -> Device:
-        """The device that has this address, with what is new of it, or a new one. It stays whose it
-        is. Of two who register an address at once, one is told the other's device."""
+        """The device of this API that has this address, with what is new of it, or a new one. It
+        stays whose it is. Of two who register an address at once, one is told the other's device.
+        """
         while True:
-            for known in await self.addressed(app, spec.address):
-                spec = msgspec.structs.replace(spec, id=known.id)
-            try:
-                keep = (*IDENTITY, *OWNER)
-                return await self.register(app, spec, keep=keep, on_taken=OnTaken.REFUSE)
-            except AddressTaken as taken:
-                spec = msgspec.structs.replace(spec, id=taken.device)
+            holders = await self.addressed(app, spec.address)
+            known = next((one.id for one in holders if one.api == spec.api), None)
+            with suppress(AddressTaken, AddressMoved):  # since it was looked for
+                return await self.register(
+                    app,
+                    msgspec.structs.replace(spec, id=known or spec.id),
+                    keep=(*IDENTITY, *OWNER),
+                    on_taken=OnTaken.REPLACE if known else OnTaken.REFUSE,
+                    is_known=known is not None,
+                )
 
     async def _registered(self, app: str, command: RegisterDevice | PatchDevice) -> Device:
         with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
@@ -248,7 +256,8 @@ class Push:
         await self._destroy({id_ for id_ in known if app in (None, device_of(id_)[0])})
 
     async def _destroy(self, ids: Set[str]) -> None:
-        await self._sealer.destroy(ids, self._is_used)
+        with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
+            await self._sealer.destroy(ids, self._is_used)
 
     def _is_used(self, id_: str) -> bool:
         """Whether a key is of a device that is there, or of the chain that its address names."""
@@ -293,14 +302,17 @@ class Push:
         payload: dict[str, Any],
         ttl_ms: int = TTL_MS_MAX,
         following: Sequence[Following] = (),
+        beside: Sequence[Following] = (),
+        cost: int = 256,
     ) -> None:
         """Accept a notification: on disk when this returns, and delivered from then on.
-        `following`: what is published when everybody has been tried once."""
+        `following`: what is published when everybody has been tried once; `beside`: what is at
+        once. `cost`: the bytes of it all, about."""
         self._check_channels(app, [selector])
         now_ms = self._log.clock.now()
         expires_ms = min(now_ms + ttl_ms, expiry_ms(payload, now_ms))
-        command = AcceptPublish(app, selector, payload, expires_ms, tuple(following))
-        await self._run(app, command)
+        command = AcceptPublish(app, selector, payload, expires_ms, tuple(following), tuple(beside))
+        await self._run(app, command, cost)
 
     async def publish_each(
         self, app: str, notices: Sequence[tuple[Selector, dict[str, Any]]]
@@ -318,16 +330,8 @@ class Push:
                     raise result
 
     def _check_channels(self, app: str, selectors: Sequence[Selector]) -> None:
-        """Raises BadRequest 40000 for a Matrix channel that the app has not."""
-        wanted = {
-            topic for one in selectors if one.space == MATRIX_CHANNELS for topic in one.topics
-        }
-        if not wanted:
-            return
         with mapped(), self._log.view() as view:
-            unknown = wanted - matrix_rules.rules(view, app).channels.keys()
-        if unknown:
-            raise BadRequest(f"there is no Matrix channel {min(unknown)[:64]!r}")
+            notice.check_channels(view, app, selectors)
 
     async def devices(
         self,
@@ -367,7 +371,7 @@ class Push:
         elif channel is not None:
             prefix = subscribers_of(app, channel)
         else:
-            prefix = SUBSCRIPTION + app_prefix(app)
+            prefix = TARGET + app_prefix(app)  # which other spaces' topics have no rows in
 
         def walk(view: View) -> Iterator[Found[Subscription]]:
             for found in registry.subscriptions(view, prefix, after):
@@ -385,6 +389,6 @@ class Push:
         with mapped():
             return await self._log.query(ask)
 
-    async def _run(self, app: str, command: Any) -> Any:
+    async def _run(self, app: str, command: Any, cost: int = 256) -> Any:
         with mapped():
-            return (await self._log.submit(command, app=app)).reply
+            return (await self._log.submit(command, app=app, cost=cost)).reply

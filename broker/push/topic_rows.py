@@ -69,6 +69,12 @@ def count(rows: Rows, app: str, device: str, space: str) -> int:
     return _count(rows.get(keys.TABLE, keys.topic_count_key(app, device, space)))
 
 
+def count_all(rows: Rows, app: str, device: str) -> int:
+    """Of all spaces."""
+    counts = rows.scan(keys.TABLE, keys.topic_counts_of(app, device))
+    return sum(_count(row) for _, row in counts)
+
+
 def _count(row: bytes | None) -> int:
     return int(row) if row else 0
 
@@ -81,6 +87,6 @@ def topic(rows: Rows, app: str, device: str, space: str, name: str) -> Topic | N
 def topics(rows: Rows, app: str, device: str, space: str, after: str = "") -> Iterator[Topic]:
     """A device's topics of a space by name; `after`: behind this name."""
     prefix = keys.topics_of(app, device, space)
-    start = prefix + after.encode() if after else b""
+    start = prefix + after.encode()[: keys.TOPIC_BYTES_MAX] if after else b""
     for key, value in rows.scan(keys.TABLE, prefix, start):
         yield Topic(key[len(prefix) :].decode(), value == _ON)

@@ -1,7 +1,8 @@
 """Subscribing devices to topics beside Ably's channels: commands, and what they come to.
 
 Topics need no namespace to be push-enabled, and are not made or removed: one is there while
-somebody is subscribed. Who may do it, and whether the names make sense, was judged before.
+somebody is subscribed. Who may do it, and whether the names make sense, was judged before; a name
+that is too long for a row is refused here.
 """
 
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from broker.errors import BadRequest, NotFound
 from broker.push import registry, topic_rows
 from broker.push.events import TopicsChanged
 from broker.push.registry import stream_of
+from broker.push.rows import TOPIC_BYTES_MAX
 from broker.push.topic_rows import Topic
 from broker.storage_errors import mapped
 from storage import Decision, Log, Rows, View
@@ -50,6 +52,7 @@ class TooManyTopics(BadRequest):
 
 def replace(rows: Rows, command: SetTopics, ms: int) -> Decision:
     _require_device(rows, command.app, command.device)
+    _require_short(command.names)
     if len(set(command.names)) > command.limit:
         raise TooManyTopics(command.limit)
     before = {
@@ -64,6 +67,7 @@ def replace(rows: Rows, command: SetTopics, ms: int) -> Decision:
 def change(rows: Rows, command: ChangeTopics, ms: int) -> Decision:
     app, device, space = command.app, command.device, command.space
     _require_device(rows, app, device)
+    _require_short((*command.on, *command.off))
     known = {
         name: topic_rows.topic(rows, app, device, space, name)
         for name in (*command.on, *command.off, *command.gone)
@@ -72,8 +76,8 @@ def change(rows: Rows, command: ChangeTopics, ms: int) -> Decision:
     off = tuple(name for name in command.off if (was := known[name]) is None or was.is_on)
     gone = tuple(name for name in command.gone if known[name] is not None)
     new = sum(known[name] is None for name in (*on, *off))
-    limit = command.limit
-    if new and limit is not None and topic_rows.count(rows, app, device, space) + new > limit:
+    limit, left = command.limit, topic_rows.count(rows, app, device, space) - len(gone)
+    if new and limit is not None and left + new > limit:
         raise TooManyTopics(limit)
     return _changed(app, TopicsChanged(device, space, on, off, gone))
 
@@ -87,6 +91,11 @@ def _changed(app: str, event: TopicsChanged) -> Decision:
 def _require_device(rows: Rows, app: str, device: str) -> None:
     if registry.device(rows, app, device) is None:
         raise NotFound("there is no such device")
+
+
+def _require_short(names: Iterable[str]) -> None:
+    if any(len(name.encode()) > TOPIC_BYTES_MAX for name in names):
+        raise BadRequest(f"a topic's name has at most {TOPIC_BYTES_MAX} bytes")
 
 
 class Topics:

@@ -47,8 +47,9 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
 
     id: the same at every attempt, 32 hex digits. recipient: `transportType` and the address, in the
     protocol's names. payload: as it was published, not yet any provider's. expires_ms: when nobody
-    wants it any more. updated_ms: since when the device has this address. month_key: of a device
-    whose address has `encryption`; None where its chain is gone.
+    wants it any more. updated_ms: since when the device has this address. made: how many attempts
+    were before. month_key: of a device whose address has `encryption`; None where its chain is
+    gone.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     expires_ms: int
     updated_ms: int = 0
     month_key: MonthKey | None = None
+    made: int = 0
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,7 +36,7 @@ _ITEMS: dict[int, str] = {
     Action.PRESENCE: "presence",
     Action.ANNOTATION: "annotations",
 }
-STUCK_S = 10  # only ever passes when a test hangs
+STUCK_S = 30  # only ever passes when a test hangs
 Message = dict[str, Any]
 
 

@@ -21,7 +21,7 @@ from api.settings import ServerSettings
 from broker import Broker, BrokerSettings
 from tests.api.websocket_client import WebSocketClient
 
-STUCK_S = 20  # only ever passes when a test hangs
+STUCK_S = 30  # only ever passes when a test hangs
 Message = dict[str, Any]
 CODINGS = {Opcode.TEXT: msgspec.json, Opcode.BINARY: msgspec.msgpack}
 

@@ -3,6 +3,7 @@
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,15 @@ def _read_one_byte(*arguments: str) -> None:
         assert process.stderr.read() == b""
 
 
+@pytest.fixture
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """By our children, too: what the background of a shell ignores, they would inherit."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
 def test_tail_ends_when_its_reader_does_and_on_ctrl_c(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as running:
         for end in ("reader", "ctrl-c", "broker"):

@@ -16,7 +16,13 @@ from broker import BrokerSettings, Message
 from broker.channels.presence import PresenceAction
 from storage import LogSettings
 from tests.api.protocol_messages import frame_of, histories, mutated
-from tests.api.realtime_server import Closed, RealtimeClient, RealtimeServer, realtime_server
+from tests.api.realtime_server import (
+    STUCK_S,
+    Closed,
+    RealtimeClient,
+    RealtimeServer,
+    realtime_server,
+)
 from tests.api.test_session_fuzz import examples, well_formed
 from tests.api.websocket_client import masked
 
@@ -268,7 +274,7 @@ async def test_who_is_there_when_the_server_ends_is_told(server: RealtimeServer)
         assert actions[-1] == Action.DISCONNECTED
         assert 400 <= heard[-1]["error"]["statusCode"] < 500
         assert set(actions[:-1]) == {Action.ACK, Action.MESSAGE}
-    with trio.fail_after(5):
+    with trio.fail_after(STUCK_S):
         await server.stopped.wait()
 
 

@@ -32,7 +32,7 @@ from broker.interactions.state import APPEND, DELETE, UPDATE
 from broker.live import follower, given
 from broker.messages.serials import render
 from storage import LogSettings, Span, Stream
-from tests.api.conversation import Client, Talk, talking
+from tests.api.conversation import STUCK_S, Client, Talk, talking
 from tests.api.conversation import Message as Told
 from tests.api.test_session_deltas import Decoder
 from tests.broker.interactions.editing import CHANNEL, Editing
@@ -302,7 +302,7 @@ class Weather:
         await self.talk.settled()
         await self.talk.settled()
         end = await self.editing.publish("end", name="a")
-        with trio.fail_after(20):
+        with trio.fail_after(STUCK_S):
             while not all(self.is_up_to_date(sailor, end) for sailor in self.sailors):
                 await trio.lowlevel.checkpoint()
 

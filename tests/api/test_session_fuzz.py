@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import broker
 from api.realtime.framing import Frame
 from api.realtime.protocol import Action
-from tests.api.conversation import Client, Message, Talk, talking
+from tests.api.conversation import STUCK_S, Client, Message, Talk, talking
 from tests.api.protocol_messages import EXAMPLES, frame_of, histories, mutated
 from tests.broker.interactions.editing import Editing
 
@@ -64,7 +64,7 @@ async def answered(talk: Talk, client: Client) -> None:
     for message in client.outbox.messages:
         well_formed(message)
     assert client.outbox.binaries == {client.binary}
-    with trio.fail_after(5):
+    with trio.fail_after(STUCK_S):
         while not client.session.over and client.session._publisher._answers:
             await trio.lowlevel.checkpoint()
 

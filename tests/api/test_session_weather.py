@@ -24,7 +24,7 @@ from broker.channels.presence import PresenceAction, members
 from broker.event import Kind
 from broker.messages.serials import render
 from storage import LogSettings, Span, Stream
-from tests.api.conversation import Client, Talk, talking
+from tests.api.conversation import STUCK_S, Client, Talk, talking
 from tests.api.conversation import Message as Told
 
 FIRST = int(os.environ.get("TIDELOG_SEED", "0"))
@@ -250,7 +250,7 @@ class Weather:
             ended = await self.talk.broker.channel(channel).publish_all([Message(name="end")])
             self.ends[channel] = ended.serials[0]
         await self.talk.settled()
-        with trio.fail_after(20):
+        with trio.fail_after(STUCK_S):
             while not all(self.is_up_to_date(sailor) for sailor in self.sailors):
                 await trio.lowlevel.checkpoint()
 

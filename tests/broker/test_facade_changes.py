@@ -9,6 +9,7 @@ import broker
 from broker import BadRequest, Broker, StoredMessage
 from broker.live.subscription import Subscription
 from broker.tenancy import NamespaceRules
+from tests.broker.acting import STUCK_S
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ async def mutable(opened: Broker) -> Broker:
 
 
 async def upcoming(messages: Subscription) -> StoredMessage:
-    with trio.fail_after(5):
+    with trio.fail_after(STUCK_S):
         return await anext(messages)
 
 

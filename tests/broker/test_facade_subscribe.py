@@ -10,6 +10,7 @@ import broker
 from broker import BadRequest, Broker, BrokerSettings, Message, Unavailable
 from broker.live.subscription import Subscription
 from storage import LogSettings
+from tests.broker.acting import STUCK_S
 from tests.broker.conftest import FakeClock
 
 
@@ -18,7 +19,7 @@ async def publish(b: Broker, numbers: Sequence[int], channel: str = "c") -> None
 
 
 async def take(messages: Subscription, count: int) -> list[int]:
-    with trio.fail_after(5):
+    with trio.fail_after(STUCK_S):
         return [int((await anext(messages)).name or "") for _ in range(count)]
 
 

@@ -12,7 +12,7 @@ from broker.event import Kind
 from broker.live import hub
 from broker.live.hub import Batch, ChannelKey
 from storage import Record
-from tests.broker.acting import ENTER, Acting, writer_held
+from tests.broker.acting import ENTER, STUCK_S, Acting, writer_held
 from tests.broker.conftest import FakeClock
 
 
@@ -98,7 +98,7 @@ async def test_a_large_fan_out_lets_others_have_a_turn(
     key, sinks = ChannelKey(acting.app, "c"), [sink(b, "c") for _ in range(100)]
     heard: set[int] = set()
     await b.channel("c").publish("a")
-    with trio.fail_after(10):
+    with trio.fail_after(STUCK_S):
         while len(sinks[-2].batches) == 0:
             heard.add(sum(len(one.batches) for one in sinks))
             if heard != {0}:

@@ -1,0 +1,100 @@
+"""What holds for every path of Beams: its shape of errors, statuses, CORS, counting."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.push.settings import PushSettings
+from api.push.transports import build_transports
+from tests.api.rest_server import RestServer, error_of, rest_server
+
+ID = "8f9a6e22-2483-49aa-8552-125f1a4c5781"
+OTHER = "00000000-2483-49aa-8552-125f1a4c5781"
+KEY = "/device_api/v1/instances/{}/web-vapid-public-key"
+PREFIXES = ("device_api/v1", "publish_api/v1", "customer_api/v1", "user_api/v1", "reporting_api/v2")
+
+
+@pytest.fixture
+async def beams(tmp_path: Path) -> AsyncIterator[RestServer]:
+    async with (
+        build_transports(PushSettings(), tmp_path / "data") as transports,
+        rest_server(tmp_path / "data", transports=transports) as running,
+    ):
+        await running.broker.beams.ensure(running.app, ID, "secret")
+        running.client = await running.connect({})
+        yield running
+
+
+def refused(reply: httpx.Response) -> tuple[int, str, str]:
+    body = reply.json()
+    assert body.keys() == {"error", "description"}
+    assert reply.headers["content-type"] == "application/json"
+    return reply.status_code, body["error"], body["description"]
+
+
+async def test_the_key_that_browsers_subscribe_to(beams: RestServer) -> None:
+    ably = await beams.connect()
+    for id_ in (ID, ID.upper()):
+        reply = await beams.client.get(KEY.format(id_))
+        assert reply.status_code == 200
+        served = await ably.get("/push/publicVapidKey")
+        assert reply.json() == {"vapidPublicKey": served.text}
+
+
+@pytest.mark.parametrize(
+    ("id_", "expected"),
+    [
+        ("", (400, "Incomplete Request", "instance-id param is missing from path.")),
+        ("x", (400, "Bad Request", "instance-id given is not valid.")),
+        (ID + "%0A", (400, "Bad Request", "instance-id given is not valid.")),
+        ("%FF", (400, "Bad Request", "instance-id given is not valid.")),
+        (OTHER, (404, "Instance not found", "Could not find the instance.")),
+    ],
+)
+async def test_instances_that_a_path_may_not_name(
+    beams: RestServer, id_: str, expected: tuple[int, str, str]
+) -> None:
+    assert refused(await beams.client.get(KEY.format(id_))) == expected
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_unknown_paths_get_the_shape_of_beams(beams: RestServer, prefix: str) -> None:
+    for path in (f"/{prefix}", f"/{prefix}/", f"/{prefix}/nothing", f"/{prefix}/instances/{ID}"):
+        assert refused(await beams.client.get(path))[:2] == (404, "Not found"), path
+    for path in (f"/{prefix}/instances", f"/{prefix}/instances/"):
+        assert refused(await beams.client.get(path))[1] == "Incomplete Request", path
+    beside = await beams.client.get(f"/{prefix}x")
+    assert error_of(beside) == (404, 40400)
+
+
+async def test_a_wrong_method_says_which_are_right(beams: RestServer) -> None:
+    reply = await beams.client.post(KEY.format(ID))
+    assert refused(reply)[:2] == (405, "Method not allowed")
+    assert reply.headers["allow"] == "GET, HEAD, OPTIONS"
+
+
+async def test_pages_of_any_origin_may_call_it(beams: RestServer) -> None:
+    asked = {
+        "Origin": "https://shop.example",
+        "Access-Control-Request-Method": "PUT",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+    preflight = await beams.client.options(KEY.format(ID), headers=asked)
+    assert preflight.status_code == 204
+    assert "DELETE" in preflight.headers["access-control-allow-methods"]
+    assert preflight.headers["access-control-allow-headers"] == "authorization,content-type"
+    for id_ in (ID, OTHER):
+        reply = await beams.client.get(KEY.format(id_), headers={"Origin": "https://shop.example"})
+        assert reply.headers["access-control-allow-origin"] == "https://shop.example"
+
+
+async def test_credentials_are_taken_over_tls_only_where_that_is_set(tmp_path: Path) -> None:
+    async with rest_server(tmp_path / "data", require_tls=True) as running:
+        anybody = await running.connect({"Authorization": "Bearer x"})
+        assert refused(await anybody.get(KEY.format(ID))) == (
+            401,
+            "Unauthorized",
+            "credentials are taken over TLS only",
+        )
