@@ -37,6 +37,7 @@ class Limits:
     connect_s: float = 5.0
     total_s: float = 10.0
     connections_max: int = 100
+    reply_bytes_max: int = REPLY_BYTES_MAX
 
 
 class Poster(Protocol):
@@ -77,7 +78,7 @@ class Client:
         request = self._client.build_request("POST", url, headers=headers, content=body)
         response = await self._client.send(request, stream=True)
         try:
-            received = await _beginning(response)
+            received = await _beginning(response, self._limits.reply_bytes_max)
         finally:
             with trio.CancelScope(shield=True):  # closing waits for nobody, and frees the stream
                 await response.aclose()
@@ -92,12 +93,12 @@ def hush() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-async def _beginning(response: httpx.Response) -> bytes:
+async def _beginning(response: httpx.Response, bytes_max: int) -> bytes:
     """Reading on is cancelled from within: only so do all the iterators below come to their end."""
     received = bytearray()
     with trio.CancelScope() as enough:
         async for part in response.aiter_raw():
             received += part
-            if len(received) >= REPLY_BYTES_MAX:
+            if len(received) >= bytes_max:
                 enough.cancel()
-    return bytes(received[:REPLY_BYTES_MAX])
+    return bytes(received[:bytes_max])

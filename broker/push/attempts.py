@@ -130,7 +130,9 @@ class Attempts:
         async with lane.attempt(), self._at_once:
             result = await _bounded(transport, outgoing)
             is_trouble = result.verdict in (Verdict.TRANSIENT, Verdict.MISCONFIGURED)
-            if is_trouble and not result.is_of_address:
+            if result.is_shared:
+                lane.ended()
+            elif is_trouble and not result.is_of_address:
                 lane.failed(at_once=result.verdict is Verdict.MISCONFIGURED)
             else:
                 lane.succeeded()

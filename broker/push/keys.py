@@ -63,13 +63,16 @@ class Keys:
             finally:
                 self._going = frozenset()
 
-    async def change(self, work: Callable[[], Change]) -> None:
-        """What `work` comes to, in one step. It runs in the thread, and may take its time; its
-        caller has the turn."""
+    async def change(
+        self, work: Callable[[], Change], written: Callable[[], None] = lambda: None
+    ) -> None:
+        """What `work` comes to, in one step, and then `written`. Both run in the thread, and may
+        take their time; their caller has the turn."""
 
         def carry_out() -> None:
             put, drop = work()
             self._file.change(put, drop)
+            written()
 
         with mapped():
             await trio.to_thread.run_sync(carry_out)

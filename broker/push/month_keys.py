@@ -104,7 +104,7 @@ class MonthKeys:
         chain = self._found(owner, tag)
         current = key_chain.month_at(now_ms, self._zone)
         if chain is not None and chain.month < current:
-            await self._advance(current)
+            await self._advance(chain, current)
             chain = self._found(owner, tag)
         key = self._keys.get(chain.ids()[KEY]) if chain else None
         return MonthKey(chain.month, key) if chain and key else None
@@ -138,24 +138,25 @@ class MonthKeys:
             await self._keys.change(lambda: (put, drop))
             self._remember(chain)
 
-    async def _advance(self, month: str) -> None:
+    async def _advance(self, wanted: _Chain, month: str) -> None:
         """Every chain is of this month, or of a later one, when this returns."""
         async with self._keys.turn:
-            behind = [chain for chain in self._all() if chain.month < month]
-            if not behind:
-                return
+            if self._found(wanted.owner, wanted.tag) != wanted:
+                return  # somebody took them along, or it is gone
             if trio.current_time() < self._paused_until:
                 raise Unavailable("the keys of this month could not be written", TIMEOUT)
+            behind: list[_Chain] = []
             try:
-                await self._keys.change(lambda: self._advanced(behind, month))
+                await self._keys.change(
+                    lambda: self._advanced(behind, month), lambda: self._note(behind, month)
+                )
             except BrokerError:
                 self._paused_until = trio.current_time() + PAUSE_S
                 raise
-            for chain in behind:
-                self._drop(chain)
-                self._remember(chain._replace(month=month))
 
-    def _advanced(self, chains: Iterable[_Chain], month: str) -> Change:
+    def _advanced(self, chains: list[_Chain], month: str) -> Change:
+        """In the thread; of many devices this takes seconds. `chains` is filled with them."""
+        chains += [chain for chain in self._all() if chain.month < month]
         put: dict[str, bytes] = {}
         drop: set[str] = set()
         for chain in chains:
@@ -183,9 +184,17 @@ class MonthKeys:
         return _Chain(owner, tag, month) if month else None
 
     def _all(self) -> Iterator[_Chain]:
-        for owner, by_tag in self._months.items():
-            for tag, month in by_tag.items():
+        """Those that there were at some moment: others come and go meanwhile."""
+        for owner, by_tag in list(self._months.items()):
+            for tag, month in list(by_tag.items()):
                 yield _Chain(owner, tag, month)
+
+    def _note(self, chains: Iterable[_Chain], month: str) -> None:
+        """In the thread: whoever looks meanwhile finds the month before, and waits for the turn."""
+        for chain in chains:
+            by_tag = self._months.get(chain.owner, {})
+            if by_tag.get(chain.tag) == chain.month:
+                by_tag[chain.tag] = month
 
     def _remember(self, chain: _Chain) -> None:
         self._months.setdefault(chain.owner, {})[chain.tag] = chain.month

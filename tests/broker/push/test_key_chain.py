@@ -1,7 +1,5 @@
 """The key chain, against the vectors that gematik published."""
 
-import hashlib
-import hmac
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -16,6 +14,7 @@ from broker.push.key_chain import (
     month_at,
     months_between,
 )
+from tests.broker.push.gematik_client import derived
 
 ISS = bytes.fromhex("f2ca1bb6c7e907d06dafe4687e579fce76b37e4e93b7605022da52e6ccc26fd2")
 OCTOBER = Link(
@@ -31,11 +30,7 @@ NOVEMBER = Link(
 
 
 def hkdf(secret: bytes, month: str) -> Link:
-    """RFC 5869 as it is written, without the library that the chain uses."""
-    extracted = hmac.digest(bytes(32), secret, hashlib.sha256)
-    one = hmac.digest(extracted, month.encode() + b"\1", hashlib.sha256)
-    two = hmac.digest(extracted, one + month.encode() + b"\2", hashlib.sha256)
-    return Link(month, one, two)
+    return Link(month, *derived(secret, month))
 
 
 def test_the_published_vectors() -> None:

@@ -1,30 +1,16 @@
 """Encrypted texts all look alike, and only their key opens them."""
 
 import json
-from base64 import b64decode
 
 import pytest
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from broker.push.padded_cipher import TEXT_BYTES_MAX, TooLong, encrypted, padded
+from tests.broker.push.gematik_client import opened
 from tests.storage.surgery import flip
 
 KEY = bytes(range(32))
 CHARS = 1_404
-
-
-def opened(key: bytes, ciphertext: str) -> bytes:
-    """As a client does it: GCM from its parts, then the padding by its length."""
-    raw = b64decode(ciphertext, validate=True)
-    nonce, text, tag = raw[:12], raw[12:-16], raw[-16:]
-    decryptor = Cipher(algorithms.AES(key), modes.GCM(nonce, tag)).decryptor()
-    plain = decryptor.update(text) + decryptor.finalize()
-    assert len(plain) == 1_024
-    assert plain[:4] == b"PNM1"
-    spaces = int.from_bytes(plain[4:6], "big")
-    assert plain[6 : 6 + spaces] == b" " * spaces
-    return plain[6 + spaces :]
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 500, 1_017, TEXT_BYTES_MAX])

@@ -267,6 +267,19 @@ async def test_an_open_circuit_costs_nothing_and_counts_for_nothing(
     assert (await attempts.to_device(ROW, known, 6, NOW_MS)).result is SENT
 
 
+async def test_of_a_request_for_many_one_tells_of_the_endpoint(
+    attempts: Attempts, gateway: Gateway
+) -> None:
+    """To each it is trouble all the same."""
+    shared = msgspec.structs.replace(trouble(), is_shared=True)
+    gateway.says("a", *[shared] * 2 * FAILURES_TO_OPEN, trouble())
+    for _ in range(2 * FAILURES_TO_OPEN):
+        assert (await attempts.to_address(ROW, 0, NOW_MS)).is_trouble
+    assert attempts.lanes.lane("e").failures == 0
+    await attempts.to_address(ROW, 0, NOW_MS)
+    assert attempts.lanes.lane("e").failures == 1
+
+
 async def test_what_comes_to_nothing_without_an_attempt_is_not_the_devices_fault(
     attempts: Attempts, sealer: Sealer, gateway: Gateway
 ) -> None:
