@@ -1,8 +1,8 @@
 """Every refusal of the Matrix API, in one table, and its form: {"errcode", "error"}, always both.
 
-What the broker refuses itself is mapped here, once: first by the code that says what it is, then by
-its status. The order in which a request is looked at: credentials, how often, JSON, what is
-missing, what is wrong, what is not there (reference push.md 2.4).
+What the broker refuses itself is mapped here, once. The order in which a request is looked at:
+credentials, how often, JSON, what is missing, what is wrong, what is not there (reference push.md
+2.4).
 """
 
 import math
@@ -14,6 +14,7 @@ from quart import Response, request
 from api import codec
 from api.application import Headers
 from broker.errors import BrokerError, Overloaded
+from broker.push.registration import TooManyDevices, TooManyShare
 
 NOT_SECURE = 40103
 SOFT_RETRY_MS = 1_000
@@ -50,7 +51,11 @@ class MatrixError(BrokerError):
         self.more = more
 
 
-# What else the broker may say: by code, then by status.
+# What else the broker may say: by what it is, by its code, then by its status.
+_OF_TYPE: dict[type[BrokerError], Why] = {
+    TooManyDevices: Why.FORBIDDEN,
+    TooManyShare: Why.FORBIDDEN,
+}
 _OF_CODE = {NOT_SECURE: Why.FORBIDDEN}
 _OF_STATUS = {
     400: Why.INVALID_PARAM,
@@ -59,7 +64,6 @@ _OF_STATUS = {
     404: Why.NOT_FOUND,
     405: Why.NO_SUCH_METHOD,
     413: Why.TOO_LARGE,
-    422: Why.FORBIDDEN,  # the user has as many pushers as a user may have
     429: Why.LIMIT_EXCEEDED,
 }
 
@@ -95,7 +99,8 @@ def _as_matrix(error: BrokerError) -> MatrixError:
     if error.status == 404 and request.routing_exception is not None:
         return MatrixError(Why.NO_SUCH_PATH, "Unrecognized request")
     default = _OF_STATUS.get(error.status, Why.UNKNOWN)
-    return MatrixError(_OF_CODE.get(error.code, default), error.message)
+    why = _OF_TYPE.get(type(error)) or _OF_CODE.get(error.code, default)
+    return MatrixError(why, error.message)
 
 
 def _headers(error: MatrixError) -> Headers:

@@ -8,12 +8,13 @@ import pytest
 
 from api.matrix import caller
 from api.matrix.caller import User
-from tests.api.matrix.asking import LIST, ROUTES, SET, VERSIONS, Asking, asking, refusal
+from tests.api.matrix.asking import HOST, LIST, ROUTES, SET, VERSIONS, Asking, asking, refusal
 from tests.api.matrix.bodies import pusher
 from tests.api.rest_server import RestServer, basic, bearer, rest_server
 
 GUARDED = [route for route in ROUTES if route != VERSIONS]
 Headers = dict[str, str]
+HOSTS: Any = {"matrix_hosts": (HOST["Host"],)}
 USER = {"x-ably-clientId": "@ann:example.org"}
 
 
@@ -34,6 +35,16 @@ async def _of_device(server: RestServer) -> str:
     }
     reply = await server.client.post("/push/deviceRegistrations", json=device)
     return str(reply.json()["deviceIdentityToken"]["token"])
+
+
+async def _revoked(server: RestServer) -> str:
+    key = await server.broker.apps.create_key(server.app, revocable_tokens=True)
+    token = server.token(key=key, **USER)
+    by_key = await server.connect(basic(key.string))
+    targets = {"targets": ["clientId:@ann:example.org"]}
+    reply = await by_key.post(f"/keys/{key.name}/revokeTokens", json=targets)
+    assert reply.status_code == 201, reply.text
+    return token
 
 
 @pytest.mark.parametrize("route", GUARDED)
@@ -67,7 +78,8 @@ async def test_an_api_key_is_nobody(ann: Asking, server: RestServer) -> None:
         (bearer(key), "M_UNKNOWN_TOKEN"),
         ({"Authorization": f"Bearer {key}"}, "M_UNKNOWN_TOKEN"),
     ):
-        assert refusal(await Asking(ann.client, headers=headers)(LIST)) == (401, expected)
+        nobody = Asking(ann.client, headers={**HOST, **headers})
+        assert refusal(await nobody(LIST)) == (401, expected)
     reply = await Asking(ann.client)(f"{LIST}?key={key}")
     assert refusal(reply) == (401, "M_MISSING_TOKEN")
 
@@ -80,6 +92,7 @@ NOBODY: dict[str, Make] = {
     "native-for-anybody": lambda server: _native(server, clientId="*"),
     "native-of-nobody": lambda server: _native(server),
     "of-a-device": _of_device,
+    "revoked": _revoked,
     "wrong-signature": lambda server: server.token(**USER)[:-4] + "AAAA",
     "garbage": lambda server: "é" * 8,
     "too-long": lambda server: "x" * 8_000,
@@ -90,7 +103,7 @@ NOBODY: dict[str, Make] = {
 async def test_tokens_of_no_user(ann: Asking, server: RestServer, name: str) -> None:
     made = NOBODY[name](server)
     token = made if isinstance(made, str) else await made
-    headers = {"Authorization": f"Bearer {token}".encode()}
+    headers = {b"Host": HOST["Host"].encode(), b"Authorization": f"Bearer {token}".encode()}
     for route in GUARDED:
         reply = await ann.client.request(
             *_target(route), headers=headers, json=pusher(), params={"access_token": "x"}
@@ -101,7 +114,7 @@ async def test_tokens_of_no_user(ann: Asking, server: RestServer, name: str) -> 
 
 def _target(route: str) -> tuple[str, str]:
     method, path = route.split(" ")
-    return method, f"/matrix{path.replace('{pushkey}', 'a')}"
+    return method, path.replace("{pushkey}", "a")
 
 
 async def test_a_token_of_an_app_that_is_gone(ann: Asking, server: RestServer) -> None:
@@ -120,7 +133,8 @@ async def test_every_kind_of_token_of_a_user(ann: Asking, server: RestServer) ->
         {"Authorization": f"bearer  {native}"},
         bearer(ann.token or ""),
     ):
-        assert await Asking(ann.client, headers=headers).pushers() == [pusher()]
+        user = Asking(ann.client, headers={**HOST, **headers})
+        assert await user.pushers() == [pusher()]
     nobody = Asking(ann.client)
     found = await nobody.fine(f"{LIST}?access_token={native}")
     assert found == {"pushers": [pusher()]}
@@ -149,7 +163,7 @@ async def test_what_a_token_must_permit(
 
 @pytest.fixture
 async def strict(tmp_path: Path) -> AsyncIterator[RestServer]:
-    async with rest_server(tmp_path / "strict", matrix_requests_max=2) as running:
+    async with rest_server(tmp_path / "strict", matrix_requests_max=2, **HOSTS) as running:
         yield running
 
 
@@ -193,7 +207,7 @@ def test_only_so_many_users_are_remembered(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_credentials_over_plain_http_where_tls_is_required(tmp_path: Path) -> None:
-    async with rest_server(tmp_path / "data", require_tls=True) as server:
+    async with rest_server(tmp_path / "data", require_tls=True, **HOSTS) as server:
         ann = asking(server, "ann", await server.connect({}))
         assert refusal(await ann(LIST)) == (403, "M_FORBIDDEN")
         assert (await Asking(ann.client)(VERSIONS)).status_code == 200

@@ -6,6 +6,7 @@ import pytest
 from tests.api.matrix.asking import (
     ALIASES,
     AVAILABLE,
+    BASE,
     EVERY_ALIAS,
     LIST,
     OF_ALIAS,
@@ -20,7 +21,6 @@ from tests.api.matrix.asking import (
 from tests.api.matrix.bodies import AT_FIRST, CHANNELS, channels, pusher
 from tests.api.rest_server import RestServer, error_of
 
-HOST = {"Host": "push.example.org"}
 UNAMBIGUOUS = [
     alias
     for alias in EVERY_ALIAS
@@ -49,19 +49,19 @@ async def does_what_it_should(ann: Asking, alias: str) -> None:
 @pytest.mark.parametrize("alias", EVERY_ALIAS)
 async def test_every_alias_is_below_the_base(ann: Asking, alias: str) -> None:
     await ann.fine(SET, pusher())
-    await does_what_it_should(ann, alias)
+    await does_what_it_should(Asking(ann.client, ann.token, BASE, {}), alias)
 
 
 async def test_every_alias_is_on_a_host_of_its_own(ann: Asking) -> None:
     await ann.fine(SET, pusher())
     for alias in EVERY_ALIAS:
-        await does_what_it_should(Asking(ann.client, ann.token, "", HOST), alias)
+        await does_what_it_should(ann, alias)
 
 
 async def test_what_is_nobody_else_s_is_on_every_host(ann: Asking) -> None:
     await ann.fine(SET, pusher())
     for alias in UNAMBIGUOUS:
-        await does_what_it_should(Asking(ann.client, ann.token, ""), alias)
+        await does_what_it_should(Asking(ann.client, ann.token, headers={}), alias)
 
 
 async def test_what_is_ably_s_is_so_elsewhere(server: RestServer) -> None:

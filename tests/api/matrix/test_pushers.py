@@ -6,7 +6,8 @@ import pytest
 
 from api.matrix.registrations import PUSHERS_MAX
 from broker.push.events import MATRIX
-from tests.api.matrix.asking import LIST, PUSHKEY, SET, Asking
+from broker.push.registration import SHARED_MAX
+from tests.api.matrix.asking import LIST, PUSHKEY, SET, Asking, asking
 from tests.api.matrix.bodies import (
     APP_ID,
     GATEWAY,
@@ -161,6 +162,15 @@ async def test_a_user_may_have_so_many_pushers(ann: Asking, bob: Asking) -> None
     await bob.fine(SET, pusher("one more"))
     await ann.fine(SET, {**DELETION, "pushkey": "key 7"})
     await ann.fine(SET, pusher("one more"))
+
+
+async def test_so_many_users_may_share_a_pushkey(ann: Asking, server: RestServer) -> None:
+    for number in range(SHARED_MAX):
+        await asking(server, f"user {number}", ann.client).fine(SET, pusher(append=True))
+    reply = await asking(server, "one more", ann.client)(SET, pusher(append=True))
+    assert (reply.status_code, reply.json()["errcode"]) == (403, "M_FORBIDDEN")
+    await ann.fine(SET, pusher())
+    await asking(server, "one more", ann.client).fine(SET, pusher(append=True))
 
 
 async def test_pushers_are_of_an_app(ann: Asking, server: RestServer) -> None:

@@ -1,14 +1,18 @@
 """Every refusal, route by route: its status, its errcode, and that nothing changed."""
 
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from api.matrix.errors import Why
+from broker import BrokerSettings
+from storage import LogSettings
 from tests.api.matrix.asking import (
-    ASKED,
     EVERY_ALIAS,
+    HOST,
+    LIST,
     PUSHKEY,
     READ,
     ROUTES,
@@ -16,6 +20,7 @@ from tests.api.matrix.asking import (
     VERSIONS,
     WRITE,
     Asking,
+    asking,
     refusal,
 )
 from tests.api.matrix.bodies import (
@@ -28,11 +33,12 @@ from tests.api.matrix.bodies import (
     pusher,
     without,
 )
-from tests.api.rest_server import RestServer
+from tests.api.rest_server import RestServer, rest_server
 
 NOT_JSON, BAD_JSON = (400, "M_NOT_JSON"), (400, "M_BAD_JSON")
 MISSING, INVALID = (400, "M_MISSING_PARAM"), (400, "M_INVALID_PARAM")
 REQUIRED, FORBIDDEN = "de.required", "de.forbidden"
+DELETION = {"kind": None, "app_id": APP_ID}
 FIELDS = "kind, app_id, pushkey, app_display_name, device_display_name, lang, data"
 
 
@@ -201,7 +207,7 @@ async def test_a_pushkey_that_is_no_text(ann: Asking, route: str) -> None:
 async def test_a_deleted_pusher_has_no_channels(ann: Asking) -> None:
     await ann.fine(SET, pusher())
     await ann.fine(WRITE, channels(task="enabled"))
-    await ann.fine(SET, {"kind": None, "app_id": APP_ID, "pushkey": PUSHKEY})
+    await ann.fine(SET, {**DELETION, "pushkey": PUSHKEY})
     assert refusal(await ann(READ)) == (404, "M_NOT_FOUND")
     assert refusal(await ann(WRITE, channels(task="enabled"))) == (404, "M_NOT_FOUND")
     await ann.fine(SET, pusher())
@@ -251,12 +257,34 @@ async def test_a_body_that_is_too_large(ann: Asking, server: RestServer) -> None
     assert reply.status_code == 413
 
 
-async def test_every_request_is_remembered(ann: Asking) -> None:
-    """For who checks what the documents say of these tests."""
-    await ann(SET, b"{")
-    last = ASKED[-1]
-    assert last[1:] == (SET, 400, "M_NOT_JSON")
-    assert last.test.endswith("test_refusals.py::test_every_request_is_remembered")
+async def test_a_log_that_takes_no_more(tmp_path: Path, may_log: set[str]) -> None:
+    """What writes is refused as our failure, what reads goes on."""
+    may_log |= {"tidelog.http", "tidelog.broker"}
+    async with rest_server(tmp_path / "data", matrix_hosts=(HOST["Host"],)) as server:
+        await server.broker.matrix.set_channels(server.app, {"task": "disabled"})
+        ann = asking(server, "ann", await server.connect({}))
+        await ann.fine(SET, {**pusher(), "data": {"url": GATEWAY}})
+        token = ann.token
+    settings = BrokerSettings(log=LogSettings(max_bytes=1))
+    async with rest_server(
+        tmp_path / "data", settings=settings, matrix_hosts=(HOST["Host"],)
+    ) as server:
+        ann = Asking(await server.connect({}), token)
+        assert refusal(await ann(SET, pusher("other"))) == (503, "M_UNKNOWN")
+        assert refusal(await ann(SET, {**DELETION, "pushkey": PUSHKEY})) == (503, "M_UNKNOWN")
+        assert refusal(await ann(WRITE, channels(task="enabled"))) == (503, "M_UNKNOWN")
+        assert [one["pushkey"] for one in await ann.pushers()] == [PUSHKEY]
+        assert await ann.statuses() == {"task": "not_set"}
+
+
+async def test_a_bug_of_ours(
+    server: RestServer, ann: Asking, may_log: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_log.add("tidelog.http")
+    monkeypatch.setattr(server.broker.push, "devices", None)
+    reply = await ann(LIST)
+    assert refusal(reply) == (500, "M_UNKNOWN")
+    assert reply.json()["error"] == "internal error"
 
 
 def test_what_is_documented_of_refusals() -> None:
