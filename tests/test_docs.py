@@ -20,6 +20,7 @@ DOCUMENTS = (
     "docs/rest.md",
     "docs/push.md",
     "docs/matrix.md",
+    "docs/beams.md",
 )
 _PATH = re.compile(r"`((?:\.ci|api|bench|broker|storage|tests)/[\w./*-]*)`|\]\(([\w./-]+)\)")
 _COMMAND = re.compile(r"tidelog ([a-z]+)")

@@ -8,7 +8,7 @@ from quart import Response
 
 from api import secure_transport
 from api.application import new_application
-from api.beams import customer, publish, reporting, web_key
+from api.beams import customer, device_user, devices, interests, publish, reporting, web_key
 from api.beams.caller import Callers
 from api.beams.errors import NO_INSTANCE_ID, BeamsError, refuse
 from api.beams.paths import take_empty_segments
@@ -34,6 +34,9 @@ def beams_mount(broker: Broker, settings: ServerSettings, transports: Transports
     app = new_application("tidelog_beams", refuse)
     take_empty_segments(app)
     app.register_blueprint(web_key.routes(broker, transports))
+    app.register_blueprint(devices.routes(broker, settings, transports))
+    app.register_blueprint(device_user.routes(broker))
+    app.register_blueprint(interests.routes(broker, settings))
     callers, guard = Callers(broker), transports.guard if transports else Guard()
     app.register_blueprint(publish.routes(broker, settings, guard, callers))
     app.register_blueprint(customer.routes(broker, callers))

@@ -1,7 +1,8 @@
 """While one request is on its way, the next ones gather; then they go together.
 
-Whoever comes while nothing is on its way goes at once, with whoever came in the same turn of the
-loop. So nobody waits for company, and a busy gateway is asked as often as it answers.
+Whoever comes while nothing is on its way goes at once, with whoever comes in the same few turns of
+the loop: those whom the answers before have just set free. So nobody waits for company, and a busy
+gateway is asked as often as it answers.
 
 The first of those who wait makes the request for all; who it is passes on when it is done, or gives
 up. What nobody was told of is asked again by the next: who must not be told twice says so with an
@@ -15,6 +16,8 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import trio
+
+_TURNS = 3
 
 
 class Sized(Protocol):
@@ -65,7 +68,8 @@ class Gathering(Generic[Item, Answer]):
         try:
             if self._first is None:
                 self._first = entry
-                await trio.lowlevel.checkpoint()  # who comes in the same turn comes along
+                for _ in range(_TURNS):
+                    await trio.lowlevel.checkpoint()
             else:
                 await entry.called.wait()
             asks = entry.answer is None

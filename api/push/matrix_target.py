@@ -10,6 +10,7 @@ looked at as that of a webhook is (`api.push.guard`).
 
 from collections.abc import Iterable
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 import httpx
@@ -20,6 +21,7 @@ from api.push.guard import HTTPS_PORT, PORT_MAX, Guard, RefusedUrl, Resolver, ho
 
 NOTIFY_PATH = b"/_matrix/push/v1/notify"
 BASE_END = b"/push/v1/"
+URLS_KEPT = 1_000
 
 
 class Wire(Enum):
@@ -39,16 +41,21 @@ class NotAllowed(RefusedUrl):
 
 
 class Gateways:
-    """`allowed`: host names, or hosts and ports; empty for whatever is public."""
+    """`allowed`: host names, or hosts and ports; empty for whatever is public. Many pushers name
+    few URLs, so what was read of one is remembered."""
 
     def __init__(
         self, allowed: Iterable[str], *, allow_loopback: bool, resolve: Resolver | None = None
     ) -> None:
         self._allowed = frozenset(host_and_port(text) for text in allowed)
         self.guard = Guard(allow_loopback=allow_loopback, resolve=resolve, trusted=self._allowed)
+        self._read = lru_cache(URLS_KEPT)(self._gateway)
 
     def gateway(self, text: str) -> Gateway:
         """Raises RefusedUrl; NotAllowed where another operator might think otherwise."""
+        return self._read(text)
+
+    def _gateway(self, text: str) -> Gateway:
         url = self.guard.url(text)
         if self._allowed and (host_of(url), url.port or HTTPS_PORT) not in self._allowed:
             raise NotAllowed("the target is none of the gateways that may be asked")
@@ -63,6 +70,7 @@ class Gateways:
         return Gateway(target.origin(url) + base.decode("ascii"), Wire.GEMATIK)
 
 
+@lru_cache(URLS_KEPT)
 def endpoint(text: str) -> str:
     """For each URL a circuit of its own: one who names a wrong path on a gateway's host must not
     close the gateway to the others. Without the query, which may be secret."""

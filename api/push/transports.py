@@ -76,6 +76,11 @@ class Transports:
         self.public_vapid_key = public_vapid_key
         self._clients = clients
 
+    def is_configured(self, transport_type: str) -> bool:
+        """Whether notifications can leave by this transport at all."""
+        transport = self.by_type.get(transport_type)
+        return transport is not None and not isinstance(transport, NotConfigured)
+
     async def __aenter__(self) -> "Transports":
         for client in self._clients:
             if isinstance(client, Http2Client):

@@ -25,7 +25,7 @@ from broker.tenancy import SYSTEM
 from storage import Decision, OnTrim, Record, Rows, Table
 from storage.projection import Decide
 
-TABLE = "beams-webhooks"
+TABLE = "beams_webhooks"
 EVENTS = (
     PUBLISHED_TO_USERS,
     DELIVERED,

@@ -142,11 +142,13 @@ class PushReported(Event, frozen=True, tag="push.reported"):
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A delivery that is to be tried at `at_ms`, after `made` attempts. `device`: its id, "" for a
-    selector with a recipient of its own."""
+    selector with a recipient of its own. `in_order`: not before those of earlier publishes to the
+    device are over."""
 
     device: str
     at_ms: int
     made: int = 0
+    in_order: bool = False
 
 
 class PublishProgressed(Event, frozen=True, tag="push.progressed", gc=False):

@@ -62,7 +62,6 @@ class _Chain(NamedTuple):
         return {kind: chain_id(kind, self.month, self.tag, self.owner) for kind in (KEY, SECRET)}
 
     def records(self, link: Link) -> dict[str, bytes]:
-        """The secret comes last: where a crash cuts it off, there is no chain."""
         ids = self.ids()
         return {ids[KEY]: link.key, ids[SECRET]: link.secret}
 

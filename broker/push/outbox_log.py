@@ -9,7 +9,6 @@ what is delivered are gone by then.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import msgspec
 
@@ -17,7 +16,7 @@ from broker import tenancy
 from broker.channels.registry import app_prefix
 from broker.errors import NotFound
 from broker.event import Kind
-from broker.push import tallies
+from broker.push import tallies, waiting
 from broker.push.events import (
     Attempt,
     DeliverySettled,
@@ -30,12 +29,12 @@ from broker.push.events import (
 )
 from broker.push.lifetime import TTL_MS_MAX
 from broker.push.rows import digest
+from broker.push.waiting import Waiting
 from storage import Decision, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
 
-TABLE = "outbox"
-_PUBLISH, _DUE, _WAITING, _REPORT = b"p", b"d", b"w", b"r"
-_NUMBER_BYTES = 8
+TABLE = waiting.TABLE
+_PUBLISH, _REPORT = b"p", b"r"  # waiting has others
 
 
 class PublishRow(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,14 +51,6 @@ class PublishRow(msgspec.Struct, frozen=True, omit_defaults=True):
     waiting: int = 0
     following: tuple[Following, ...] = ()
     tally: Tally = Tally()
-
-
-class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A delivery that is to be tried again."""
-
-    app: str
-    publish: int
-    attempt: Attempt
 
 
 class AcceptPublish(msgspec.Struct, frozen=True):
@@ -140,8 +131,7 @@ def _told(following: Following, payload: dict[str, object], ms: int) -> PublishA
 
 
 def settle(rows: Rows, command: SettleDelivery, ms: int) -> Decision:
-    key = _waiting_key(command.app, command.publish, command.device)
-    if rows.get(TABLE, key) is None:
+    if not waiting.is_waiting(rows, command.app, command.publish, command.device):
         return Decision()
     event = DeliverySettled(command.publish, command.device, command.again)
     return Decision([(stream_of(command.app), event)])
@@ -198,9 +188,9 @@ def _progressed(table: Table, app: str, event: PublishProgressed) -> None:
         return
     known = _read_publish(row)
     # A device that changed sides between two pages is reached twice, and waits once.
-    new = [a for a in event.attempts if table.get(_waiting_key(app, of, a.device)) is None]
+    new = [a for a in event.attempts if waiting.get(table, app, of, a.device) is None]
     for attempt in new:
-        _put_waiting(table, Waiting(app, of, attempt))
+        waiting.put(table, Waiting(app, of, attempt))
     _put_publish(
         table,
         msgspec.structs.replace(
@@ -213,15 +203,13 @@ def _progressed(table: Table, app: str, event: PublishProgressed) -> None:
 
 
 def _settled(table: Table, app: str, of: int, device: str, again: Attempt | None) -> None:
-    key = _waiting_key(app, of, device)
-    row, published = table.get(key), table.get(_publish_key(app, of))
-    if row is None or published is None:
+    before, published = waiting.get(table, app, of, device), table.get(_publish_key(app, of))
+    if before is None or published is None:
         return
-    table.delete(_due_key(_read_waiting(row)))
-    table.delete(key)
     if again is not None:
-        _put_waiting(table, Waiting(app, of, again))
+        waiting.again(table, before, again)
         return
+    waiting.remove(table, before)
     known = _read_publish(published)
     _put_publish(table, msgspec.structs.replace(known, waiting=known.waiting - 1))
 
@@ -234,43 +222,21 @@ def _put_publish(table: Table, row: PublishRow) -> None:
         table.put(key, _encode(row))
 
 
-def _put_waiting(table: Table, waiting: Waiting) -> None:
-    row = _encode(waiting)
-    table.put(_waiting_key(waiting.app, waiting.publish, waiting.attempt.device), row)
-    table.put(_due_key(waiting), row)
-
-
 def _forget(table: Table, app: str, of: int) -> None:
     table.delete(_publish_key(app, of))
-    for key, row in list(table.scan(_WAITING + app_prefix(app) + _number(of))):
-        table.delete(_due_key(_read_waiting(row)))
-        table.delete(key)
+    waiting.remove_all(table, app, of)
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _read_publish = msgspec.msgpack.Decoder(PublishRow).decode
-_read_waiting = msgspec.msgpack.Decoder(Waiting).decode
-
-
-def _number(number: int) -> bytes:
-    return number.to_bytes(_NUMBER_BYTES, "big")
 
 
 def _publish_key(app: str, of: int) -> bytes:
-    return _PUBLISH + app_prefix(app) + _number(of)
-
-
-def _waiting_key(app: str, of: int, device: str) -> bytes:
-    return _WAITING + app_prefix(app) + _number(of) + digest(device)
+    return _PUBLISH + app_prefix(app) + waiting.number(of)
 
 
 def _report_key(app: str, event: PushReported) -> bytes:
     return _REPORT + app_prefix(app) + digest(f"{event.publish}\0{event.device}\0{event.what}")
-
-
-def _due_key(waiting: Waiting) -> bytes:
-    of_delivery = _waiting_key(waiting.app, waiting.publish, waiting.attempt.device)
-    return _DUE + _number(waiting.attempt.at_ms) + of_delivery[1:]
 
 
 def publish(rows: Rows, app: str, of: int) -> PublishRow | None:
@@ -282,19 +248,6 @@ def unfinished(rows: Rows) -> Iterator[PublishRow]:
     """Every notification of every app that is not delivered to everybody, by app and age."""
     for _, row in rows.scan(TABLE, _PUBLISH):
         yield _read_publish(row)
-
-
-class Due(NamedTuple):
-    """`at_ms`: when it is to be tried."""
-
-    at_ms: int
-    waiting: Waiting
-
-
-def due(rows: Rows) -> Iterator[Due]:
-    """Every delivery that is to be tried again, the earliest first."""
-    for key, row in rows.scan(TABLE, _DUE):
-        yield Due(int.from_bytes(key[1 : 1 + _NUMBER_BYTES], "big"), _read_waiting(row))
 
 
 DECIDE: dict[type, Decide] = {

@@ -6,6 +6,7 @@ What is sent is taken to be checked by whoever read it; what may be done was ask
 
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import suppress
+from functools import cache
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -179,8 +180,8 @@ class Push:
         with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
             done: Registered = await self._run(app, command)
             gone = {key for id_ in done.replaced for key in self._sealer.ids_of(app, id_)}
-            chains = self._sealer.months.ids(app, done.device.id)
-            gone |= {id_ for id_ in chains if not self._is_used(id_)}  # of the address of before
+            if self._sealer.months.ids(app, done.device.id):  # perhaps of the address of before
+                gone |= self._sealer.ids_of(app, done.device.id) - self._used(app, done.device.id)
             if gone:
                 await self._destroy(gone)
         return done.device
@@ -256,16 +257,21 @@ class Push:
         await self._destroy({id_ for id_ in known if app in (None, device_of(id_)[0])})
 
     async def _destroy(self, ids: Set[str]) -> None:
+        used = cache(self._used)  # all are looked at in one moment, when it is their turn
         with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
-            await self._sealer.destroy(ids, self._is_used)
+            await self._sealer.destroy(ids, lambda id_: id_ in used(*device_of(id_)))
 
-    def _is_used(self, id_: str) -> bool:
-        """Whether a key is of a device that is there, or of the chain that its address names."""
-        app, device_id = device_of(id_)
+    def _used(self, app: str, device_id: str) -> Set[str]:
+        """The ids of a device's keys; of its chains', only of the one that its address names."""
         device = self.device(app, device_id, api=None)
-        if device is None or of_chain(id_) is None:
-            return device is not None
-        return self._sealer.months.is_of(id_, key_identifier(self.recipient(app, device)))
+        if device is None:
+            return frozenset()
+        ids = self._sealer.ids_of(app, device_id)
+        if len(ids) == 1:
+            return ids
+        named = key_identifier(self.recipient(app, device))
+        months = self._sealer.months
+        return {id_ for id_ in ids if of_chain(id_) is None or months.is_of(id_, named)}
 
     async def subscribe(self, app: str, subscription: Subscription) -> None:
         """Raises Unauthorized 40100 where push is not enabled, NotFound for an unknown device."""

@@ -117,10 +117,10 @@ def encoded(value: Any, content_type: str) -> bytes:
     return json.dumps(value, default=lambda raw: raw.decode("latin-1")).encode()
 
 
-async def examples(strategy: Any, check: Check) -> None:
+async def examples(strategy: Any, check: Check, how: settings = EXAMPLES) -> None:
     """Run `check` on this event loop for every example."""
 
-    @EXAMPLES
+    @how
     @given(strategy)
     def run(example: Any) -> None:
         trio.from_thread.run(check, example)

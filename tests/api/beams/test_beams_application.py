@@ -1,41 +1,27 @@
 """What holds for every path of Beams: its shape of errors, statuses, CORS, counting."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from api.push.settings import PushSettings
-from api.push.transports import build_transports
-from tests.api.rest_server import RestServer, error_of, rest_server
+from broker.stats.query import StatsQuery
+from tests.api.beams.beams_server import (
+    BAD_INSTANCE_ID,
+    ID,
+    INSTANCE_NOT_FOUND,
+    NO_INSTANCE_ID,
+    OTHER,
+    BeamsServer,
+    refused,
+)
+from tests.api.rest_server import error_of, rest_server
 
-ID = "8f9a6e22-2483-49aa-8552-125f1a4c5781"
-OTHER = "00000000-2483-49aa-8552-125f1a4c5781"
 KEY = "/device_api/v1/instances/{}/web-vapid-public-key"
 PREFIXES = ("device_api/v1", "publish_api/v1", "customer_api/v1", "user_api/v1", "reporting_api/v2")
 
 
-@pytest.fixture
-async def beams(tmp_path: Path) -> AsyncIterator[RestServer]:
-    async with (
-        build_transports(PushSettings(), tmp_path / "data") as transports,
-        rest_server(tmp_path / "data", transports=transports) as running,
-    ):
-        await running.broker.beams.ensure(running.app, ID, "secret")
-        running.client = await running.connect({})
-        yield running
-
-
-def refused(reply: httpx.Response) -> tuple[int, str, str]:
-    body = reply.json()
-    assert body.keys() == {"error", "description"}
-    assert reply.headers["content-type"] == "application/json"
-    return reply.status_code, body["error"], body["description"]
-
-
-async def test_the_key_that_browsers_subscribe_to(beams: RestServer) -> None:
-    ably = await beams.connect()
+async def test_the_key_that_browsers_subscribe_to(beams: BeamsServer) -> None:
+    ably = await beams.server.connect()
     for id_ in (ID, ID.upper()):
         reply = await beams.client.get(KEY.format(id_))
         assert reply.status_code == 200
@@ -46,21 +32,21 @@ async def test_the_key_that_browsers_subscribe_to(beams: RestServer) -> None:
 @pytest.mark.parametrize(
     ("id_", "expected"),
     [
-        ("", (400, "Incomplete Request", "instance-id param is missing from path.")),
-        ("x", (400, "Bad Request", "instance-id given is not valid.")),
-        (ID + "%0A", (400, "Bad Request", "instance-id given is not valid.")),
-        ("%FF", (400, "Bad Request", "instance-id given is not valid.")),
-        (OTHER, (404, "Instance not found", "Could not find the instance.")),
+        ("", NO_INSTANCE_ID),
+        ("x", BAD_INSTANCE_ID),
+        (ID + "%0A", BAD_INSTANCE_ID),
+        ("%FF", BAD_INSTANCE_ID),
+        (OTHER, INSTANCE_NOT_FOUND),
     ],
 )
 async def test_instances_that_a_path_may_not_name(
-    beams: RestServer, id_: str, expected: tuple[int, str, str]
+    beams: BeamsServer, id_: str, expected: tuple[int, str, str]
 ) -> None:
     assert refused(await beams.client.get(KEY.format(id_))) == expected
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-async def test_unknown_paths_get_the_shape_of_beams(beams: RestServer, prefix: str) -> None:
+async def test_unknown_paths_get_the_shape_of_beams(beams: BeamsServer, prefix: str) -> None:
     for path in (f"/{prefix}", f"/{prefix}/", f"/{prefix}/nothing", f"/{prefix}/instances/{ID}"):
         assert refused(await beams.client.get(path))[:2] == (404, "Not found"), path
     for path in (f"/{prefix}/instances", f"/{prefix}/instances/"):
@@ -69,13 +55,13 @@ async def test_unknown_paths_get_the_shape_of_beams(beams: RestServer, prefix: s
     assert error_of(beside) == (404, 40400)
 
 
-async def test_a_wrong_method_says_which_are_right(beams: RestServer) -> None:
+async def test_a_wrong_method_says_which_are_right(beams: BeamsServer) -> None:
     reply = await beams.client.post(KEY.format(ID))
     assert refused(reply)[:2] == (405, "Method not allowed")
     assert reply.headers["allow"] == "GET, HEAD, OPTIONS"
 
 
-async def test_pages_of_any_origin_may_call_it(beams: RestServer) -> None:
+async def test_pages_of_any_origin_may_call_it(beams: BeamsServer) -> None:
     asked = {
         "Origin": "https://shop.example",
         "Access-Control-Request-Method": "PUT",
@@ -98,3 +84,11 @@ async def test_credentials_are_taken_over_tls_only_where_that_is_set(tmp_path: P
             "Unauthorized",
             "credentials are taken over TLS only",
         )
+
+
+async def test_requests_are_counted_for_the_app(beams: BeamsServer) -> None:
+    await beams.register("fcm")
+    await beams.ask("GET", "fcm", f"fcm-{OTHER}")
+    page = await beams.broker.stats(beams.app, StatsQuery(limit=1))
+    entries = page.intervals[0].entries
+    assert entries["apiRequests.push.succeeded"] == entries["apiRequests.push.failed"] == 1

@@ -104,12 +104,20 @@ async def test_an_id_is_in_a_request_once() -> None:
     """The same notification, tried again while an attempt that took too long still goes on."""
     server = Server()
     gathered = gathering(server)
+    told: list[int] = []
+
+    async def send(number: int, id_: str) -> None:
+        await gathered.send(Item(id_))
+        told.append(number)
+
     async with trio.open_nursery() as nursery:
-        for id_ in "abba":
-            nursery.start_soon(gathered.send, Item(id_))
+        for number, id_ in enumerate("abba"):
+            nursery.start_soon(send, number, id_)
             await wait_all_tasks_blocked()
         server.go.set()
     assert server.asked == [["a"], ["b", "a"], ["b"]]
+    assert told[0] == 0
+    assert told[-1] == 2, "the first who came with it went first"
 
 
 async def test_one_that_cannot_go_with_others_does_not_hold_them() -> None:

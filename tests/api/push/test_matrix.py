@@ -1,5 +1,6 @@
 """Matrix gateways, plain and gematik's, against strict ones: what arrives, what answers mean."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.api.push.pushers import (
     DEVICE,
     KEY_IDENTIFIER,
     MONTH,
+    MONTH_KEY,
     PUSHKEY,
     at_base,
     encrypted,
@@ -284,3 +286,24 @@ async def test_each_url_is_an_endpoint(
 ) -> None:
     """One who names a wrong path closes the circuit for nobody else."""
     assert matrix_transports.by_type["matrix"].endpoint(outgoing({"url": url})) == endpoint
+
+
+async def test_no_secret_is_in_a_log_an_error_or_a_repr(
+    matrix: Matrix, matrix_transports: Transports, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Success and every kind of failure, with all logging on."""
+    for name in ("", "api", "tidelog", "broker"):
+        caplog.set_level(logging.DEBUG, logger=name)
+    matrix.fake.base = "/hush-path/push/v1"
+    transport = matrix_transports.by_type["matrix"]
+    said = [repr(vars(transport)), repr(outgoing(encrypted(matrix), month_key=MONTH_KEY).month_key)]
+    echo = json_reply(500, {"error": PUSHKEY, "ciphertext": "hush"})
+    for answer in (None, echo, Act.HANG_UP, Reply(200, PUSHKEY.encode())):
+        for way in WAYS:
+            if answer is not None:
+                matrix.fake.script.then(answer)
+            said.append(repr(await send(matrix_transports, way(matrix))))
+    said.append(repr(await send(matrix_transports, encrypted(matrix), month_key=None)))
+    everything = caplog.text + "".join(said)
+    for secret in (PUSHKEY, "hush", MONTH_KEY.key.hex(), repr(MONTH_KEY.key)[2:-1], "Hello"):
+        assert secret not in everything, secret
