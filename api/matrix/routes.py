@@ -7,13 +7,14 @@ from quart import Blueprint, Response, request
 
 from api import codec
 from api.matrix import paths
-from api.matrix.caller import Callers
+from api.matrix.caller import Callers, User
 from api.matrix.errors import MatrixError, Why
 from api.matrix.reading import is_deletion, object_of, read_address, read_channels, read_pusher
 from api.matrix.registrations import Registration, Registrations
 from api.push.matrix_target import Gateways
 from api.settings import ServerSettings
 from broker import Broker, NotFound
+from broker.matrix.rules import MatrixRules
 
 VERSIONS = {"versions": ["v1.11"]}
 View = Callable[..., Awaitable[Response]]
@@ -21,7 +22,7 @@ View = Callable[..., Awaitable[Response]]
 
 class Operations:
     def __init__(self, broker: Broker, settings: ServerSettings, gateways: Gateways) -> None:
-        self._rules = broker.matrix.rules
+        self._broker = broker
         self._callers = Callers(broker, settings.matrix_requests_max)
         self._registrations = Registrations(broker)
         self._gateways = gateways
@@ -66,7 +67,10 @@ class Operations:
             raise _no_pusher() from None
         return _reply({})
 
-    async def _found(self, user: Any, raw: str) -> Registration | None:
+    def _rules(self, app: str) -> MatrixRules:
+        return self._broker.matrix.rules(app)
+
+    async def _found(self, user: User, raw: str) -> Registration | None:
         pushkey = paths.pushkey_of(raw)
         return None if pushkey is None else await self._registrations.with_pushkey(user, pushkey)
 

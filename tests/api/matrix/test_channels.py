@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.matrix.asking import AVAILABLE, READ, SET, WRITE, Asking
+from tests.api.matrix.asking import AVAILABLE, PUSHKEY, READ, SET, WRITE, Asking
 from tests.api.matrix.bodies import AT_FIRST, CHANNELS, channels, pusher
 from tests.api.rest_server import RestServer
 
@@ -88,6 +88,8 @@ async def test_of_several_app_ids_the_pusher_that_was_changed_last(
     await _later(server)
     await ann.fine(SET, pusher(app_id="two"))
     assert (await ann.statuses())["task"] == "enabled"
+    await ann.fine(SET, {"kind": None, "app_id": "one", "pushkey": PUSHKEY})
+    assert (await ann.statuses())["task"] == "enabled", "it was that of two all along"
 
 
 async def _later(server: RestServer) -> None:

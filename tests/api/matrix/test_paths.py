@@ -1,8 +1,12 @@
 """Where the API is: each alias of each operation, below which base, on which hosts; and what of
 Ably's own stays where it was. Browsers may read it all."""
 
+import ssl
+from pathlib import Path
+
 import pytest
 
+from api import tls
 from tests.api.matrix.asking import (
     ALIASES,
     AVAILABLE,
@@ -16,10 +20,11 @@ from tests.api.matrix.asking import (
     VERSIONS,
     WRITE,
     Asking,
+    asking,
     refusal,
 )
 from tests.api.matrix.bodies import AT_FIRST, CHANNELS, channels, pusher
-from tests.api.rest_server import RestServer, error_of
+from tests.api.rest_server import RestServer, error_of, rest_server
 
 UNAMBIGUOUS = [
     alias
@@ -88,6 +93,21 @@ async def test_hosts_by_any_spelling(ann: Asking, host: str) -> None:
     there = Asking(ann.client, ann.token, "", {"Host": host})
     assert await there.fine("GET /channels") == channels(**CHANNELS)
     assert refusal(await there("GET /time")) == (404, "M_UNRECOGNIZED")
+
+
+async def test_a_host_over_http2(tmp_path: Path) -> None:
+    certificate = tls.dev_certificate(tmp_path / "tls")
+    context = tls.server_context(certificate.cert_file, certificate.key_file)
+    verify = ssl.create_default_context(cafile=str(certificate.ca_file))
+    serving = rest_server(
+        tmp_path / "data", ssl_context=context, verify=verify, matrix_hosts=("localhost",)
+    )
+    async with serving as server:
+        ann = asking(server, "ann", await server.connect({}, http2=True))
+        ann.headers.clear()
+        reply = await ann("GET /channels")
+        assert reply.http_version == "HTTP/2"
+        assert reply.json() == {"channels": []}
 
 
 @pytest.mark.parametrize("host", ["example.org", "push.example.org.evil.example", "x:1:2"])
