@@ -1,12 +1,10 @@
-"""A server that may ask gateways on this machine, with channels, and clients of two users."""
+"""A server with channels, known by a host of the API's own, and clients of two users."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from api.push.settings import PushSettings
-from api.push.transports import build_transports
 from tests.api.matrix.asking import Asking, asking
 from tests.api.matrix.bodies import CHANNELS
 from tests.api.rest_server import RestServer, rest_server
@@ -14,13 +12,7 @@ from tests.api.rest_server import RestServer, rest_server
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[RestServer]:
-    settings = PushSettings(allow_loopback_targets=True)
-    async with (
-        build_transports(settings, tmp_path) as transports,
-        rest_server(
-            tmp_path / "data", transports=transports, matrix_hosts=("Push.Example.org",)
-        ) as running,
-    ):
+    async with rest_server(tmp_path / "data", matrix_hosts=("Push.Example.org",)) as running:
         await running.broker.matrix.set_channels(running.app, CHANNELS)
         yield running
 

@@ -1,18 +1,21 @@
 """What reaches pushers: from a request to what a strict gateway on this machine is told."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from api.push.settings import PushSettings
+from api.push.transports import build_transports
 from broker.push.events import MATRIX
-from tests.api.matrix.asking import PUSHKEY, SET, WRITE, Asking
-from tests.api.matrix.bodies import APP_ID, ISS, MONTH, channels, encryption, pusher
+from tests.api.matrix.asking import HOST, PUSHKEY, SET, WRITE, Asking
+from tests.api.matrix.bodies import APP_ID, CHANNELS, ISS, MONTH, channels, encryption, pusher
 from tests.api.push.http_gateway import serving
 from tests.api.push.matrix_gateway import NOTIFY, MatrixGateway
 from tests.api.push_bodies import SUBSCRIPTIONS, enable_push
-from tests.api.rest_server import JSON, MSGPACK, TYPES, RestServer, encode, error_of
+from tests.api.rest_server import JSON, MSGPACK, TYPES, RestServer, encode, error_of, rest_server
 from tests.broker.push.gematik_client import Phone
 from tests.broker.push_outbox.settling import settled
 
@@ -28,7 +31,6 @@ class Notified:
     server: RestServer
     fake: MatrixGateway
     url: str
-    pushers: dict[str, str] = field(default_factory=dict)
 
     async def publish(self, body: Any, path: str = PUBLISH, kind: str = JSON) -> None:
         headers = {"Content-Type": kind, "Accept": kind}
@@ -41,6 +43,20 @@ class Notified:
     def told(self) -> list[str]:
         """The pushkeys of whoever was notified, sorted."""
         return sorted(one["devices"][0]["pushkey"] for one in self.fake.delivered)
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[RestServer]:
+    """One that may ask gateways on this machine."""
+    settings = PushSettings(allow_loopback_targets=True)
+    async with (
+        build_transports(settings, tmp_path) as transports,
+        rest_server(
+            tmp_path / "data", transports=transports, matrix_hosts=(HOST["Host"],)
+        ) as running,
+    ):
+        await running.broker.matrix.set_channels(running.app, CHANNELS)
+        yield running
 
 
 @pytest.fixture
