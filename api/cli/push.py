@@ -96,7 +96,7 @@ def show_outbox(configuration: Configuration, as_json: bool) -> None:
     if as_json:
         print_json(status)
         return
-    heads = ("APP", "NOTIFICATION", "EXPIRES", "EXPANDING", "TO TRY AGAIN")
+    heads = ("APP", "NOTIFICATION", "FOR", "EXPIRES", "EXPANDING", "TO TRY AGAIN")
     print_table(heads, [_publish_row(one) for one in status["unfinished"]])
     for endpoint in status["openCircuits"]:
         click.echo(f"left alone for a while, for it fails: {endpoint}")
@@ -117,5 +117,11 @@ def _device_row(device: dict[str, Any]) -> tuple[object, ...]:
 
 def _publish_row(publish: dict[str, Any]) -> tuple[object, ...]:
     is_expanding = "yes" if publish["expanding"] else ""
-    expires = instant(publish["expires"])
-    return publish["app"], publish["serial"], expires, is_expanding, publish["waiting"]
+    return (
+        publish["app"],
+        publish["serial"],
+        publish["for"],
+        instant(publish["expires"]),
+        is_expanding,
+        publish["waiting"],
+    )

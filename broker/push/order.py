@@ -59,16 +59,29 @@ def look_again_ms(row: PublishRow, now_ms: int) -> int:
 
 
 class Turns:
-    """Tells those who wait for their turn when it may have come."""
+    """Those who wait in memory for their turn. Only the earliest is told when it may have come: the
+    others have theirs when that one is settled."""
 
     def __init__(self) -> None:
-        self._news: dict[tuple[str, str], trio.Event] = {}
+        self._lines: dict[tuple[str, str], dict[int, trio.Event]] = {}
 
-    def news(self, app: str, device: str) -> trio.Event:
-        """Set when something was settled for the device, from now on."""
-        return self._news.setdefault((app, device), trio.Event())
+    def join(self, row: PublishRow, device: str) -> trio.Event:
+        """Set when it may be its turn, or it left."""
+        return self._lines.setdefault((row.app, device), {}).setdefault(row.serial, trio.Event())
+
+    def leave(self, row: PublishRow, device: str) -> None:
+        self._tell(row.app, device, row.serial)
 
     def happened(self, app: str, device: str) -> None:
-        news = self._news.pop((app, device), None)
-        if news is not None:
-            news.set()
+        """Something was settled for the device."""
+        line = self._lines.get((app, device))
+        if line:
+            self._tell(app, device, min(line))
+
+    def _tell(self, app: str, device: str, serial: int) -> None:
+        line = self._lines.get((app, device), {})
+        event = line.pop(serial, None)
+        if event is not None:
+            event.set()
+        if not line:
+            self._lines.pop((app, device), None)

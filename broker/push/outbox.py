@@ -15,7 +15,7 @@ notification: the page that was at work is done again.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -64,12 +64,13 @@ Target = Device | None
 
 
 class _PageWork:
-    """The attempts of a page. `held`: who waits for their turn; `is_closed`: it waits no more, and
-    those who are held are not tried; `written`: what it left is in the log."""
+    """The attempts of a page. `held`: who waits for their turn, and what tells them; `is_closed`:
+    it waits no more, and those who are held are not tried; `written`: what it left is in the log.
+    """
 
-    def __init__(self, targets: Sequence[Target], held: Iterable[str]) -> None:
+    def __init__(self, targets: Sequence[Target], held: dict[str, trio.Event]) -> None:
         self.targets = targets
-        self.held = set(held)
+        self.held = held
         self.tried: dict[str, Tried] = {}
         self.over = trio.Event()
         self.written = trio.Event()
@@ -144,7 +145,7 @@ class Outbox:
         """Try a page, and write down what came of it. Returns where the next one begins."""
         targets, following = await self._targets(row, cursor)
         in_order = [one for one in targets if one is not None and is_ordered(one)]
-        work = _PageWork(targets, await self._without_turn(row, in_order))
+        work = _PageWork(targets, await self._held(row, in_order))
         await self._work_off(row, work)
         left = self._left(row, work)
         tally = _tally(row, work) if row.following else None
@@ -173,8 +174,8 @@ class Outbox:
             await self._wait(work)
         work.is_closed = True
         for device in work.held:
-            self._turns.happened(row.app, device)
-        late = {_id(target) for target in work.targets} - work.tried.keys() - work.held
+            self._turns.leave(row, device)
+        late = {_id(target) for target in work.targets} - work.tried.keys() - work.held.keys()
         self._overdue |= {(row.serial, device) for device in late}
 
     async def _wait(self, work: _PageWork) -> None:
@@ -203,20 +204,30 @@ class Outbox:
         self._overdue.discard((row.serial, _id(target)))
         self._news.set()
 
+    async def _held(self, row: PublishRow, in_order: Sequence[Device]) -> dict[str, trio.Event]:
+        """Those who have no turn, and what tells them when it may have come."""
+        joined = {device.id: self._turns.join(row, device.id) for device in in_order}
+        without_turn = await self._without_turn(row, in_order)
+        for id_ in joined.keys() - without_turn:
+            self._turns.leave(row, id_)
+        return {id_: joined[id_] for id_ in without_turn}
+
     async def _turn(self, row: PublishRow, device: Device, work: _PageWork) -> bool:
         """Wait for a device's turn. Returns False where its page did not."""
-        while not work.is_closed:
-            news = self._turns.news(row.app, device.id)
-            has_turn = not await self._without_turn(row, (device,))
-            if has_turn and not work.is_closed:
-                work.held.discard(device.id)
-                return True
+        news = work.held[device.id]
+        while True:
             await news.wait()
-        return False
+            if work.is_closed:
+                return False
+            news = self._turns.join(row, device.id)  # before looking: what happens then is told
+            if not await self._without_turn(row, (device,)) and not work.is_closed:
+                del work.held[device.id]
+                self._turns.leave(row, device.id)
+                return True
 
-    async def _without_turn(self, row: PublishRow, in_order: Sequence[Device]) -> Iterable[str]:
+    async def _without_turn(self, row: PublishRow, in_order: Sequence[Device]) -> frozenset[str]:
         if not in_order:
-            return ()
+            return frozenset()
         under_way = tuple(self._backlog.begun.values())
         return await self._log.query(
             lambda view: order.without_turn(view, row, in_order, under_way)

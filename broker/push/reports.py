@@ -23,5 +23,10 @@ class Reports:
             "publish": publish,
         }
         if device is not None:
-            told |= {"deviceId": device.id, "transport": device.transport, "state": device.state}
+            told |= {
+                "deviceId": device.id,
+                "api": device.api,
+                "transport": device.transport,
+                "state": device.state,
+            }
         self._app_log.tell(app, LOG, NAME, told)

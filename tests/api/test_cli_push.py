@@ -8,6 +8,8 @@ import pytest
 import trio
 
 import broker
+from api.admin.operations import push as push_operations
+from broker.push.events import ABLY, INTERESTS, Selector
 from broker.push.service import DeviceSpec
 from tests.api.command_line import Ended, Serving, fine, inside, serving, tidelog
 
@@ -88,7 +90,27 @@ def test_what_is_sent_waits_in_the_outbox_for_a_broker(alone: Path) -> None:
     status = fine("push", "outbox", "--json", "--data", alone, how=inside).json
     (waiting,) = status["unfinished"]
     assert (waiting["expanding"], waiting["waiting"]) == (True, 0)
+    assert waiting["for"] == "client alice"
     assert waiting["serial"] in fine("push", "outbox", "--data", alone, how=inside).out
+
+
+@pytest.mark.parametrize(
+    ("selector", "shown"),
+    [
+        (Selector(channel="c"), "channel c"),
+        (Selector(device_id="d", apis=(ABLY,)), "device d"),
+        (Selector(topics=("i",), space=INTERESTS), "topics i"),
+        (Selector(topics=("i", "j"), clients=("a", "b", "c")), "topics (2), clients (3)"),
+        (Selector(recipient={"transportType": "webhook", "url": ADDRESS}), "an address: webhook"),
+    ],
+)
+async def test_the_outbox_says_who_it_is_for(
+    tmp_path: Path, selector: Selector, shown: str
+) -> None:
+    async with broker.open(tmp_path, hold_connections=False) as b:
+        await b.push.publish(b.default_app(), selector, {"notification": {"title": "t"}})
+        (waiting,) = (await push_operations.status(b))["unfinished"]
+        assert waiting["for"] == shown
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ async def status(broker: Broker) -> dict[str, Any]:
             {
                 "app": row.app,
                 "serial": serials.render(row.serial, broker.series),
+                "for": _whom(row.selector),
                 "expires": row.expires_ms,
                 "expanding": row.cursor is not None,
                 "waiting": row.waiting,
@@ -72,6 +73,24 @@ async def status(broker: Broker) -> dict[str, Any]:
         "attempts": {verdict.value: count for verdict, count in broker.outbox.counts.items()},
         "openCircuits": broker.outbox.attempts.lanes.open_circuits,
     }
+
+
+def _whom(selector: Selector) -> str:
+    """In few words: of many names how many there are, and of an address only its kind."""
+    if selector.recipient is not None:
+        return f"an address: {selector.recipient.get('transportType')}"
+    named = {
+        "channel": selector.channel,
+        "device": selector.device_id,
+        "client": selector.client_id,
+        "topics": _few(selector.topics),
+        "clients": _few(selector.clients),
+    }
+    return ", ".join(f"{what} {who}" for what, who in named.items() if who)
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else f"({len(names)})" if names else ""
 
 
 def _device_fields(device: Device) -> dict[str, Any]:

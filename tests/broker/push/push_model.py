@@ -12,7 +12,8 @@ Of = tuple[str, str]
 
 @dataclass(frozen=True)
 class Known:
-    """A device. `address`, `secret`: as they were given, not sealed."""
+    """A device. `address`, `secret`: as they were given, not sealed. `found_by`: the text of its
+    address, where others with the same are looked for."""
 
     address: str
     secret: str | None = None
@@ -22,12 +23,17 @@ class Known:
     created_ms: int = 0
     state: str = "ACTIVE"
     failures: int = 0
+    api: str = "ably"
+    found_by: str = ""
 
 
 @dataclass
 class AppModel:
+    """`topics`: by device and space, whether each that is known is on."""
+
     devices: dict[str, Known] = field(default_factory=dict)
     subscribed: set[tuple[str, Of]] = field(default_factory=set)
+    topics: dict[tuple[str, str], dict[str, bool]] = field(default_factory=dict)
 
     def register(self, id_: str, known: Known, created_ms: int) -> None:
         before = self.devices.get(id_)
@@ -74,11 +80,50 @@ class AppModel:
             if whose != of or channel not in (None, name)
         }
 
-    def remove(self, device: str | None = None, client: str | None = None) -> None:
+    def remove(
+        self, device: str | None = None, client: str | None = None, api: str = "ably"
+    ) -> None:
         for id_, known in list(self.devices.items()):
-            if device in (None, id_) and client in (None, known.client):
+            if device in (None, id_) and client in (None, known.client) and known.api == api:
                 del self.devices[id_]
                 self.unsubscribe(("device", id_), None)
+                self.topics = {of: names for of, names in self.topics.items() if of[0] != id_}
+
+    def holders(self, text: str, api: str) -> set[str]:
+        """Who has this address."""
+        return {
+            id_ for id_, known in self.devices.items() if (known.found_by, known.api) == (text, api)
+        }
+
+    def bind(self, id_: str, user: str, limit: int) -> bool:
+        """Whether it may."""
+        known = self.devices.get(id_)
+        if known is None or known.client not in (None, user):
+            return False
+        others = [
+            one for one in self.devices.values() if (one.client, one.api) == (user, known.api)
+        ]
+        if known.client is None and len(others) >= limit:
+            return False
+        self.devices[id_] = replace(known, client=user)
+        return True
+
+    def turn(self, id_: str, space: str, names: dict[str, bool | None]) -> bool:
+        """Topics on, off, or away (None). Whether it may."""
+        if id_ not in self.devices:
+            return False
+        known = {**self.topics.get((id_, space), {}), **names}
+        left = {name: bool(is_on) for name, is_on in known.items() if is_on is not None}
+        self.topics[id_, space] = left
+        return True
+
+    def told(self, topics: tuple[str, ...], space: str, api: str) -> list[str]:
+        """Who is to be told of what is pushed to topics."""
+        return sorted(
+            id_
+            for (id_, of), names in self.topics.items()
+            if of == space and self.devices[id_].api == api and any(names.get(t) for t in topics)
+        )
 
     def channels(self) -> list[str]:
         return sorted({channel for channel, _ in self.subscribed})
@@ -92,9 +137,14 @@ class AppModel:
         for name, (kind, id_) in self.subscribed:
             if name == channel:
                 found |= {id_} if kind == "device" else self.of_client(id_)
-        return sorted(found)
+        return sorted(id_ for id_ in found if self.devices[id_].api != "beams")
 
     def rows(self) -> int:
         """How many there should be."""
         owned = sum(known.client is not None for known in self.devices.values())
-        return len(self.devices) + owned + 2 * len(self.subscribed) + len(self.channels())
+        found = sum(known.found_by != "" for known in self.devices.values())
+        topics = sum(
+            bool(names) + len(names) + sum(names.values()) for names in self.topics.values()
+        )
+        of_devices = len(self.devices) + owned + found + topics
+        return of_devices + 2 * len(self.subscribed) + len(self.channels())

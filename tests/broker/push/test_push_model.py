@@ -9,6 +9,7 @@ other.
 """
 
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
@@ -51,6 +52,9 @@ CHANNELS = ["push:a", "push:b", "push:c"]
 def _quick(probe_in_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few devices are many."""
     monkeypatch.setattr(registration, "REMOVED_AT_ONCE", 3)
+
+
+Step = Callable[[], Awaitable[None]]
 
 
 class History:
@@ -221,12 +225,14 @@ class History:
                 device.created_ms,
                 device.state,
                 device.failures,
+                device.api,
+                model.devices[device.id].found_by if device.id in model.devices else "",
             )
-            for device in (await self.push.devices(app, limit=100)).items
+            for device in (await self.push.devices(app, limit=100, api=None)).items
         }
         assert found == model.devices
         for client in CLIENTS:
-            page = await self.push.devices(app, client=client, limit=100)
+            page = await self.push.devices(app, client=client, limit=100, api=None)
             assert {device.id for device in page.items} == model.of_client(client)
 
     async def compare_subscriptions(self, app: str, model: AppModel) -> None:
@@ -255,12 +261,16 @@ class History:
                 told += [device.id for device in devices]
             assert sorted(told) == model.reached(channel)
 
-    async def run(self) -> None:
-        steps = {
+    def steps(self) -> dict[Step, int]:
+        """What may happen, and how often."""
+        return {
             self.register: 12, self.patch: 6, self.report: 4, self.subscribe: 14,
             self.unsubscribe: 4, self.remove: 4, self.delete_app: 1, self.trim: 3, self.rebuild: 1,
             self.restart: 1, self.compare: 3,
         }  # fmt: skip
+
+    async def run(self) -> None:
+        steps = self.steps()
         await self.open()
         for app in APPS:
             await self.create(app)
@@ -285,12 +295,15 @@ def _rows(rows: Any) -> dict[bytes, bytes]:
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_a_random_history(seed: int, path: Path) -> None:
-    history = History(seed, path)
     print(f"TIDELOG_SEED={seed} TIDELOG_SEEDS=1 pytest tests/broker/push/test_push_model.py")
+    await run(History(seed, path))
+
+
+async def run(history: History) -> None:
     try:
         with trio.fail_after(HISTORY_S):
             await history.run()
     finally:
         print(" ".join(history.done))
         await history.stack.aclose()
-    assert verify(path, broker_domain(), LogSettings(), lambda *_: None) == []
+    assert verify(history.path, broker_domain(), LogSettings(), lambda *_: None) == []

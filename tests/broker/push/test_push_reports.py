@@ -48,6 +48,7 @@ async def test_what_became_of_a_notification(acting: Acting) -> None:
         "verdict": "dead",
         "publish": "serial@x",
         "deviceId": "d",
+        "api": "ably",
         "transport": "apns",
         "state": "ACTIVE",
     }

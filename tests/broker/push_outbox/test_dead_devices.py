@@ -53,7 +53,7 @@ async def test_it_is_forgotten_with_all_that_it_had(
         assert len(dict(rows.scan("push"))) == 4, "those of the other device, and the channel"
     (message,) = await told(outbox)
     assert (message["deviceId"], message["state"], message["verdict"]) == ("d", FAILED, "dead")
-    assert message["code"] == 103005
+    assert (message["code"], message["api"]) == (103005, api)
     await outbox.notify(channel=CHANNEL, apis=(api,))
     await outbox.until_delivered()
     assert sorted(outbox.gateway.names()) == ["d", "e", "e"]
