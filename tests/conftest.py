@@ -1,4 +1,9 @@
-"""What is asked when a run has ended."""
+"""How a run is spread over processes, and what is asked when it has ended."""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -6,8 +11,43 @@ from tests.outcomes import Outcomes
 from tests.rest_document import named
 
 ASKED_IN = "tests/test_rest_docs.py"
+DEAREST_FIRST = ("crash", "conformance", "bench")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Directories, the whole of them above all, use every processor. Single files run in one
+    process: another would cost them more than it saves."""
+    paths = (Path(argument.partition("::")[0]) for argument in config.args)
+    return len(os.sched_getaffinity(0)) if any(path.is_dir() for path in paths) else 0
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Outcomes(named, ASKED_IN), "outcomes")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Or one process might begin with a minute of tests when the other has nothing left."""
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    directory = item.nodeid.split("/")[1]
+    return DEAREST_FIRST.index(directory) if directory in DEAREST_FIRST else len(DEAREST_FIRST)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """A report goes from one process to another as UTF-8, whatever the test printed."""
+    report = yield
+    return _encodable(report)
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_encodable, value))
+    return value
