@@ -12,13 +12,15 @@ from tests.rest_document import named
 
 ASKED_IN = "tests/test_rest_docs.py"
 DEAREST_FIRST = ("crash", "conformance", "bench")
+PROCESSES_MAX = 8  # of half a gigabyte each
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Directories, the whole of them above all, use every processor. Single files run in one
     process: another would cost them more than it saves."""
     paths = (Path(argument.partition("::")[0]) for argument in config.args)
-    return len(os.sched_getaffinity(0)) if any(path.is_dir() for path in paths) else 0
+    several = min(len(os.sched_getaffinity(0)), PROCESSES_MAX)
+    return several if any(path.is_dir() for path in paths) else 0
 
 
 def pytest_configure(config: pytest.Config) -> None:
