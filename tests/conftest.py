@@ -1,6 +1,7 @@
 """How a run is spread over processes, and what is asked when it has ended."""
 
 import os
+import random
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):
+    if hasattr(config, "workerinput"):  # tests that are called by what was drawn: by all the same
+        random.seed(config.workerinput["testrunuid"])
+    else:
         config.pluginmanager.register(Outcomes(named, ASKED_IN), "outcomes")
 
 
