@@ -24,7 +24,7 @@ FORM = "application/x-www-form-urlencoded"
 FORM_FIELDS_MAX = 1_000
 JSON_FIELDS = frozenset(
     {"extras", "messages", "targets", "recipient", "metadata", "payload", "version"}
-    | {"push", "push.recipient", "notification", "apns", "fcm", "gcm", "web"}
+    | {"push", "push.recipient", "notification", "apns", "fcm", "gcm", "web", "matrix"}
 )
 ARRAY_FIELDS = frozenset({"targets"})
 

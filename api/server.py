@@ -1,11 +1,11 @@
 """One server process: opens the broker, makes the configuration true, serves, and ends well.
 
-    starting   open the log, reconcile apps, keys and namespaces, admin socket, listener; then ready
+    starting   open the log, reconcile what is declared, admin socket, listener; then ready
     stopping   SIGTERM or SIGINT: no new connection, what was accepted is finished, exit 0;
                a second signal ends the process at once (the log does not mind)
     failed     writing has stopped for good (broker.failure): readiness says so, reads go on for
                `storage_failure_linger_ms`, then the process stops, with exit status 1
-    SIGHUP     the configuration's apps, keys and namespaces are read again and reconciled
+    SIGHUP     what the configuration declares is read again and reconciled
 
 Owns the process's signals and its exit status. Refuses to print: who starts it is told when it is
 ready, and says so.
@@ -20,14 +20,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import trio
 
 import broker
 from api import listener, tls
 from api.admin import service
+from api.admin.operations.beams import check_url
 from api.app import create_app
 from api.config import ConfigError, Configuration, Declarations
 from api.config.catalogue import ProcessSettings
+from api.config.declared import webhook_of
 from api.push.transports import Transports, build_transports
 from api.realtime.server import realtime
 from api.tls import DevCertificate
@@ -81,6 +84,14 @@ async def reconcile(opened: Broker, declared: Declarations) -> None:
     for namespace in declared.namespaces:
         app_id = namespace.app or opened.default_app()
         await apps.set_namespace(app_id, namespace.id, namespace.rules)
+    for beams in declared.beams:
+        app_id = beams.app or opened.default_app()
+        await opened.beams.ensure(app_id, beams.instance, beams.secret)
+        for hook in beams.webhooks:
+            check_url(hook.url)
+            await opened.beams.put_webhook(
+                msgspec.structs.replace(webhook_of(beams, hook), app=app_id)
+            )
 
 
 class _Server:
@@ -193,7 +204,7 @@ class _Server:
             except (ConfigError, BrokerError) as error:
                 logger.error("the configuration was not reloaded: %s", error)
             else:
-                logger.info("the configuration's apps, keys and namespaces were reloaded")
+                logger.info("what the configuration declares was reloaded")
 
 
 def _reason(error: OSError) -> str:

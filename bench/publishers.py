@@ -18,7 +18,8 @@ from bench.acknowledged import Acknowledged, Stored, Wrong, number_of, payload
 from bench.measuring import Contender, Sample, busy_thread, handed_to_write, switch_interval
 from broker import Broker, Message
 from broker.clock import wall_clock
-from broker.events import Kind, MessagePublished
+from broker.event import Kind
+from broker.events import MessagePublished
 from broker.messages import serials
 from broker.messages.publish import Checked, size_bytes
 from broker.messages.publishing import Publish

@@ -10,7 +10,8 @@ class Scale:
     layout_commits: (records in a commit, commits in a turn). history: messages of the channels that
     pages are read from. pages: how often each page is read. rest: (connections, messages in a
     request). opened: (messages, channels) of the directory that is opened. annotations, versions:
-    those that a message has. push: devices that one notification is for, one first of all.
+    those that a message has. push: devices that one notification is for, one first of all; the most
+    have one turn.
     """
 
     name: str
@@ -45,7 +46,7 @@ FULL = Scale(
     opened=(1_000_000, 10_000),
     annotations=(0, 1_000, 100_000),
     versions=(1_000, 10_000),
-    push=(1, 1_000, 20_000),
+    push=(1, 100, 10_000, 100_000),
 )
 QUICK = Scale(
     name="quick",
@@ -62,7 +63,7 @@ QUICK = Scale(
     opened=(100_000, 10_000),
     annotations=(0, 1_000, 10_000),
     versions=(1_000, 10_000),
-    push=(1, 1_000, 10_000),
+    push=(1, 100, 1_000, 10_000),
 )
 TINY = Scale(
     name="tiny",
@@ -79,5 +80,5 @@ TINY = Scale(
     opened=(300, 10),
     annotations=(0, 120),
     versions=(250,),
-    push=(1, 250),
+    push=(1, 600, 1_200),
 )

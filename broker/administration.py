@@ -11,13 +11,12 @@ from broker import purge, tenancy
 from broker.auth import capability
 from broker.channels.lifecycle import opening
 from broker.errors import BadRequest, NotFound
+from broker.event import Event, Kind
 from broker.events import (
     AppCreated,
     AppDeleted,
-    Event,
     KeyCreated,
     KeyRevoked,
-    Kind,
     LogCreated,
     MemberEntered,
     NamespaceRemoved,

@@ -24,6 +24,7 @@ from broker.auth.credentials import Principal
 from broker.auth.revocation_requests import RevocationRequest, TargetResult
 from broker.auth.token_requests import TokenRequest
 from broker.auth.tokens import TokenDetails
+from broker.beams.service import Beams
 from broker.channel import Channel
 from broker.channels import channel_name, lifecycle
 from broker.channels.lifecycle import ChannelsPage
@@ -33,7 +34,7 @@ from broker.channels.presence import MembersPage, members_page
 from broker.clock import Clock, wall_clock
 from broker.domain import broker_domain
 from broker.errors import BadRequest, BrokerError, NotFound
-from broker.events import Kind
+from broker.event import Kind
 from broker.interactions.annotator import Annotator
 from broker.interactions.editor import Editor
 from broker.live.epoch import Epoch
@@ -57,6 +58,7 @@ from broker.stats.recording import AddStats, MinuteCounts
 from broker.storage_errors import mapped
 from storage import Log, Outcome, Rows, open_log
 from storage.keyfile import KeyFile
+from storage.serial import ms_of
 
 logger = logging.getLogger("tidelog.broker")
 SERIES_CHARS = 10
@@ -80,12 +82,13 @@ class Broker:
         self.publisher = Publisher(log, self.epoch, settings, self.metrics, series)
         self.editor = Editor(log, self.epoch, settings, series)
         self.annotator = Annotator(log, self.epoch, settings, series)
-        sealer = Sealer(keys)
-        self.push = Push(log, sealer)
+        sealer = Sealer(keys, settings.push_zone)
+        self.push = Push(log, sealer, self.default_app)
+        self.beams = Beams(self.submit, self.rows, self.push)
         attempts = Attempts(sealer)
         attempts.transports[TRANSPORT] = ChannelTransport(log, self.apps, self.publisher)
         reports = Reports(self.epoch.app_log)
-        self.outbox = Outbox(log, self.epoch.hub, attempts, reports, series)
+        self.outbox = Outbox(log, self.epoch.hub, self.push, attempts, reports, series)
 
     def channel(self, name: str, *, app: str | None = None) -> Channel:
         """A channel of an app (default: the oldest). Raises BadRequest 40010 for a bad name,
@@ -248,10 +251,16 @@ class Broker:
             with self.rows() as rows:
                 pending = purge.pending(rows)
             for serial, request in pending:
+                if request.client_id is not None:
+                    await self._purge_devices(request.app, request.client_id, ms_of(serial))
                 with mapped():
                     await purge.carry_out(self.log, serial, request)
                 if not self.apps.app_exists(request.app):
                     await self.push.forget_strangers(request.app)
+
+    async def _purge_devices(self, app: str, client_id: str, until_ms: int) -> None:
+        await self.push.remove(app, client=client_id, api=None, until_ms=until_ms)
+        await self.push.unsubscribe(app, client=client_id)
 
     async def sweep(self) -> int:
         """Trim now what is past its retention; returns how many streams were cut."""

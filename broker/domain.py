@@ -4,6 +4,9 @@ from broker import administration, purge
 from broker.auth import nonces, revocations
 from broker.auth.nonces import Nonces
 from broker.auth.revocations import Revocations
+from broker.beams import instances, webhooks
+from broker.beams.instances import BeamsInstances
+from broker.beams.webhooks import BeamsWebhooks
 from broker.channels import occupancy, presence
 from broker.channels.lifecycle import ActiveChannels
 from broker.channels.occupancy import Occupancies
@@ -18,7 +21,7 @@ from broker.messages import publishing
 from broker.messages.acceptance import Accepted
 from broker.messages.publishing import Dedup
 from broker.purge import Purges
-from broker.push import outbox_log, registration
+from broker.push import outbox_log, registration, topics
 from broker.push.outbox_log import OutboxLog
 from broker.push.registry import PushRegistry
 from broker.stats import recording
@@ -28,7 +31,7 @@ from storage import Domain
 from storage.projection import Decide, Projection
 
 # Count up when a fold writes other rows than before for the same events.
-ROWS_VERSION = 4
+ROWS_VERSION = 5
 
 PROJECTIONS: tuple[Projection, ...] = (
     Tenancy(),
@@ -47,6 +50,8 @@ PROJECTIONS: tuple[Projection, ...] = (
     StatsMinutes(),
     Stats(),
     Purges(),
+    BeamsInstances(),
+    BeamsWebhooks(),
 )
 
 
@@ -58,6 +63,7 @@ def broker_domain() -> Domain:
         **changing.DECIDE,
         **annotating.DECIDE,
         **registration.DECIDE,
+        **topics.DECIDE,
         **outbox_log.DECIDE,
         **presence.DECIDE,
         **occupancy.DECIDE,
@@ -67,5 +73,7 @@ def broker_domain() -> Domain:
         **revocations.DECIDE,
         **recording.DECIDE,
         **purge.DECIDE,
+        **instances.DECIDE,
+        **webhooks.DECIDE,
     }
     return Domain(decide, PROJECTIONS, encode, decode, version=ROWS_VERSION)

@@ -5,8 +5,9 @@ event; one that a crash interrupts goes on at the next start. What it removes is
 request. A channel or an app is trimmed: the chain goes on from the snapshot, dedup forgets the ids
 (they may be published again), the channel stays known unless its app was deleted. A client's
 messages are redacted in place, with their versions: chain and serials stay whole, bodies and rows
-are gone, history passes over them. What the client said of others' messages (annotations, who
-changed them) is not taken.
+are gone, history passes over them. Its devices go too, and what it subscribed them to; those that
+were registered since stay. What the client said of others' messages (annotations, who changed them)
+is not taken.
 
 Bytes may stay in LMDB's free pages until `tidelog compact`. Backups made before a purge still hold
 what it removed.
@@ -18,10 +19,10 @@ from broker import randomness, tenancy
 from broker.channels import lifecycle, registry
 from broker.channels.presence import ClearMembers
 from broker.errors import BadRequest, NotFound
+from broker.event import Kind
 from broker.events import (
     ChannelClosed,
     ChannelRemoved,
-    Kind,
     MessageAppended,
     MessagePublished,
     MessageUpdated,

@@ -3,7 +3,7 @@
 from broker import tenancy
 from broker.auth.nonces import NONCE_RETENTION_MS
 from broker.auth.revocations import REVOCATION_RETENTION_MS
-from broker.events import Kind
+from broker.event import Kind
 from broker.settings import FOREVER, HOUR_MS, BrokerSettings
 from storage import Log, Retention, Stream, View
 

@@ -1,6 +1,7 @@
 """The settings of a broker: limits and defaults of this layer, each with unit and help."""
 
 from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from storage import LogSettings, setting
 from storage.settings import check_positive
@@ -60,7 +61,14 @@ class BrokerSettings:
     app_log_reports_max: int = setting(
         10, "messages", "refusals told on [meta]log in one second, for each app"
     )
+    push_zone: str = setting(
+        "Europe/Berlin", "time zone", "by whose months the keys of encrypted pushers change"
+    )
     log: LogSettings = field(default_factory=LogSettings)
 
     def __post_init__(self) -> None:
         check_positive(self, _MAY_BE_ZERO)
+        try:
+            ZoneInfo(self.push_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"push_zone is no time zone: {self.push_zone!r}") from None

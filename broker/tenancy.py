@@ -11,12 +11,12 @@ import msgspec
 from broker.auth import capability
 from broker.auth.credentials import Key
 from broker.channels.channel_name import namespace as namespace_of
+from broker.event import Kind
 from broker.events import (
     AppCreated,
     AppDeleted,
     KeyCreated,
     KeyRevoked,
-    Kind,
     LogCreated,
     NamespaceRemoved,
     NamespaceSet,

@@ -68,7 +68,15 @@ class KeyFile:
         StorageError."""
         gone = self._keys.keys() & set(ids)
         if gone:
-            self._replace({id_: key for id_, key in self._keys.items() if id_ not in gone})
+            self.change({}, gone)
+
+    def change(self, put: dict[str, bytes], drop: Iterable[str]) -> None:
+        """Keep some keys and forget others for good, in one step: a crash leaves those of before,
+        or these. Raises LogFull, StorageError."""
+        assert all(len(key) == KEY_BYTES for key in put.values())
+        gone = set(drop)
+        left = {id_: key for id_, key in self._keys.items() if id_ not in gone}
+        self._replace({**left, **put})
 
     def close(self) -> None:
         os.close(self._file)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests import met
+from tests.documents import DOCUMENTS
 from tests.outcomes import Outcomes
-from tests.rest_document import named
 
-ASKED_IN = "tests/test_rest_docs.py"
 DEAREST_FIRST = ("crash", "conformance", "bench")
 PROCESSES_MAX = 8  # of half a gigabyte each
 
@@ -27,8 +27,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):  # tests that are called by what was drawn: by all the same
         random.seed(config.workerinput["testrunuid"])
-    else:
-        config.pluginmanager.register(Outcomes(named, ASKED_IN), "outcomes")
+    for document in DOCUMENTS:
+        met.wanted.update(document.to_meet)
+        if not hasattr(config, "workerinput"):
+            config.pluginmanager.register(Outcomes(document), document.name)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,6 +41,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _rank(item: pytest.Item) -> int:
     directory = item.nodeid.split("/")[1]
     return DEAREST_FIRST.index(directory) if directory in DEAREST_FIRST else len(DEAREST_FIRST)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        report.user_properties += met.taken(item.nodeid)
+    return report
 
 
 @pytest.hookimpl(wrapper=True)
@@ -53,6 +65,8 @@ def _encodable(value: Any) -> Any:
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
         return {_encodable(key): _encodable(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(_encodable, value))
+    if isinstance(value, list):
+        return list(map(_encodable, value))
+    if isinstance(value, tuple):
+        return tuple(map(_encodable, value))
     return value

@@ -11,19 +11,39 @@ ROOT = Path(__file__).parents[1]
 CONFTEST = """\
 import os
 
+import pytest
+
+from tests import met
 from tests.outcomes import Outcomes
 
 
-def named():
-    return {f"test_some.py::test_{name}" for name in os.environ["NAMED"].split()}
+class Asking:
+    name = "docs/rest.md"
+    asked_in = "test_asking.py"
+    named = {f"test_some.py::test_{name}" for name in os.environ["NAMED"].split()}
+
+    def unmet(self, found):
+        paths = {one.path for name in self.named for one in found.get(name, ())}
+        return [f"{path} 200" for path in os.environ["ROUTES"].split() if path not in paths]
 
 
 def pytest_configure(config):
+    met.wanted.update(Asking.named)
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Outcomes(named, "test_asking.py"))
+        config.pluginmanager.register(Outcomes(Asking()))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.when == "call":
+        report.user_properties += met.taken(item.nodeid)
+    return report
 """
 SOME = """\
 import pytest
+
+from tests import met
 
 
 @pytest.fixture
@@ -33,7 +53,8 @@ def broken():
 
 
 def test_passes():
-    pass
+    assert met.is_wanted()
+    met.note(met.Met("GET", "/one", 200, "said"))
 
 
 def test_fails():
@@ -75,16 +96,18 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(directory: Path, named: str, processes: int, chosen: str) -> tuple[int, str]:
+def run(
+    directory: Path, named: str, processes: int, chosen: str, routes: str = ""
+) -> tuple[int, str]:
     """How a run ended, and what it said."""
     options = ["-rA", "-p", "no:cacheprovider", f"--rootdir={directory}", "-k", chosen]
     spread = ["-p", "xdist", "-n", str(processes), "--dist", "loadfile"]
     environment = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
-    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT), "NAMED": named}
+    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *(spread if processes else [])],
         cwd=directory,
-        env=environment,
+        env={**environment, "NAMED": named, "ROUTES": routes},
         capture_output=True,
         text=True,
         check=False,
@@ -108,6 +131,17 @@ def test_those_that_did_not_pass_are_listed(directory: Path, processes: int) -> 
     _, _, listed = said.partition("4 of 6 tests of docs/rest.md did not pass:\n")
     unproven = [f"test_some.py::test_{x}" for x in UNPROVEN]
     assert listed.splitlines()[: len(unproven)] == unproven, said
+
+
+@PROCESSES
+def test_what_none_of_them_met_is_listed(directory: Path, processes: int) -> None:
+    chosen = "asking or passes"
+    status, said = run(directory, "passes", processes, chosen, "/one")
+    assert status == 0, said
+    status, said = run(directory, "passes", processes, chosen, "/one /two")
+    assert status == 1, said
+    _, _, listed = said.partition("1 rows of docs/rest.md name a test that did not meet them:\n")
+    assert listed.startswith("/two 200\n"), said
 
 
 @PROCESSES

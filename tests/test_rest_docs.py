@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.declared import endpoints
-from tests.rest_document import keys, named, rows
+from tests.documents import REST
 
 ROOT = Path(__file__).parents[1]
 SEEDS = json.loads((ROOT / "tests" / "fixtures" / "seeds.json").read_text())
@@ -45,30 +45,30 @@ NAMED = {
 
 @pytest.mark.parametrize("section", NAMED)
 def test_everything_that_the_seeds_name_has_one_row(section: str) -> None:
-    listed = Counter(keys(section))
+    listed = Counter(REST.keys(section))
     assert listed == Counter(NAMED[section])
 
 
 def test_every_route_is_listed_and_every_route_that_is_listed_is_there() -> None:
-    seeds = {row.key for row in rows() if row.section == "Endpoints"}
-    beyond = keys("Endpoints beyond them")
+    seeds = {row.key for row in REST.rows if row.section == "Endpoints"}
+    beyond = REST.keys("Endpoints beyond them")
     listed = Counter(_VARIES.sub("{}", key) for key in [*seeds, *beyond])
     routes = [f"{one.method} {_VARIES.sub('{}', one.path)}" for one in endpoints().values()]
     assert listed == Counter(routes)
 
 
 def test_every_row_names_a_test() -> None:
-    unproven = [row for row in rows() if not row.tests]
+    unproven = [row for row in REST.rows if not row.tests]
     assert unproven == []
 
 
 def test_every_test_that_is_named_exists() -> None:
     there = {f"{path}::{name}" for path in files() for name in functions(path)}
-    assert named() - there == set()
+    assert REST.named - there == set()
 
 
 def files() -> set[str]:
-    return {name.partition("::")[0] for name in named()}
+    return {name.partition("::")[0] for name in REST.named}
 
 
 def functions(path: str) -> list[str]:

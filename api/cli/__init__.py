@@ -24,6 +24,7 @@ COMMANDS = (
     "keys",
     "namespaces",
     "push",
+    "beams",
     "purge",
     "verify",
     "backup",

@@ -47,6 +47,7 @@ def _document(found: Configuration) -> dict[str, Any]:
     return {
         "settings": [_fields(setting, found) for setting in SETTINGS],
         "keys": [_masked(key.key) for key in found.declared.keys],
+        "beams": [beams.instance for beams in found.declared.beams],
         "unused": list(found.unused),
     }
 
@@ -75,6 +76,8 @@ def _lines(found: Configuration) -> Iterator[str]:
         yield f"{setting.field} = {_toml(effective.value)}"
     for key in found.declared.keys:
         yield f"\n# [[keys]]\n# key = {_toml(_masked(key.key))}"
+    for beams in found.declared.beams:
+        yield f"\n# [[beams]]\n# instance = {_toml(beams.instance)}"
     for variable in found.unused:
         yield f"\n# {variable} is set, but is no setting"
 

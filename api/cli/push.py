@@ -43,7 +43,7 @@ def list_devices(
     if as_json:
         print_json(devices)
         return
-    heads = ("DEVICE", "PLATFORM", "TRANSPORT", "CLIENT", "STATE", "LAST ERROR")
+    heads = ("DEVICE", "API", "PLATFORM", "TRANSPORT", "CLIENT", "STATE", "LAST ERROR")
     print_table(heads, [_device_row(device) for device in devices])
 
 
@@ -106,6 +106,7 @@ def _device_row(device: dict[str, Any]) -> tuple[object, ...]:
     error = device["error"] or {}
     return (
         device["id"],
+        device["api"],
         device["platform"],
         device["transport"],
         device["clientId"] or "",

@@ -1,4 +1,5 @@
-"""Apps, keys and namespaces that the configuration declares, for the server to make true.
+"""Apps, keys, namespaces and instances of Beams that the configuration declares, for the server to
+make true.
 
 Owns their form in the file and its checking; `api.server` reconciles them into the log. What is no
 longer declared stays in the log until a command removes it: a line lost from a file must not take
@@ -16,9 +17,12 @@ from broker import BrokerError
 from broker.apps import ROOT_CAPABILITY
 from broker.auth import capability
 from broker.auth.credentials import parse_key
+from broker.beams.instances import check_secret, checked_id
+from broker.beams.webhooks import EVENTS, Webhook, declared_id
+from broker.beams.webhooks import check as check_webhook
 from broker.tenancy import NamespaceRules
 
-TABLES = ("apps", "keys", "namespaces")
+TABLES = ("apps", "keys", "namespaces", "beams")
 
 
 class DeclaredApp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,10 +48,35 @@ class DeclaredNamespace(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     app: str | None = None
 
 
+class DeclaredWebhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A webhook of an instance of Beams, known by its URL."""
+
+    url: str
+    secret: str
+    events: tuple[str, ...] = EVENTS
+    custom_data: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return "<DeclaredWebhook>"
+
+
+class DeclaredInstance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An instance of Beams and its secret key. `app`: None is the only, or the oldest, app."""
+
+    instance: str
+    secret: str
+    app: str | None = None
+    webhooks: tuple[DeclaredWebhook, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<DeclaredInstance {self.instance}>"
+
+
 class Declarations(msgspec.Struct, frozen=True):
     apps: tuple[DeclaredApp, ...] = ()
     keys: tuple[DeclaredKey, ...] = ()
     namespaces: tuple[DeclaredNamespace, ...] = ()
+    beams: tuple[DeclaredInstance, ...] = ()
 
 
 def declared(document: Mapping[str, Any], file: Path | None, keys: list[str]) -> Declarations:
@@ -58,6 +87,7 @@ def declared(document: Mapping[str, Any], file: Path | None, keys: list[str]) ->
         tuple(_one(DeclaredApp, table, where) for where, table in tables["apps"]),
         tuple(_one(DeclaredKey, table, where) for where, table in every_key),
         tuple(_namespace(table, where) for where, table in tables["namespaces"]),
+        tuple(_one(DeclaredInstance, table, where) for where, table in tables["beams"]),
     )
 
 
@@ -78,9 +108,25 @@ def _one(declared: type, table: Mapping[str, Any], where: str) -> Any:
         if isinstance(found, DeclaredKey):
             parse_key(found.key)
             capability.parse(found.capability)
+        if isinstance(found, DeclaredInstance):
+            checked_id(found.instance)
+            check_secret(found.secret)
+            for hook in found.webhooks:
+                check_webhook(webhook_of(found, hook))
     except (msgspec.ValidationError, BrokerError) as error:
         raise ConfigError(f"{where}: {error}") from None
     return found
+
+
+def webhook_of(instance: DeclaredInstance, hook: DeclaredWebhook) -> Webhook:
+    return Webhook(
+        app=instance.app or "",
+        id=declared_id(instance.instance, hook.url),
+        url=hook.url,
+        secret=hook.secret,
+        events=hook.events,
+        custom_data=hook.custom_data,
+    )
 
 
 def _namespace(table: Mapping[str, Any], where: str) -> DeclaredNamespace:

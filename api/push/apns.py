@@ -73,7 +73,7 @@ class ApnsSettings:
 
 
 class Apns:
-    """Its client must speak HTTP/2 only."""
+    """Its client must speak HTTP/2."""
 
     def __init__(self, settings: ApnsSettings, client: Poster, clock: Clock) -> None:
         self._settings = settings

@@ -25,9 +25,9 @@ import trio
 from api.push.guard import RefusedAddress
 from api.push.network import Addresses, Backend, Network
 from api.push.outcome import UNAVAILABLE
-from api.push.reply import Reply
+from api.push.reply import REPLY_BYTES_MAX, Reply
+from api.push.trouble import named
 
-REPLY_BYTES_MAX = 64 * 1024
 SILENCE_SHARE = 0.9  # of the deadline: so that who waited longest sees that the connection is dead
 _TELLTALES = ("httpx", "httpcore", "hpack")
 
@@ -37,6 +37,7 @@ class Limits:
     connect_s: float = 5.0
     total_s: float = 10.0
     connections_max: int = 100
+    reply_bytes_max: int = REPLY_BYTES_MAX
 
 
 class Poster(Protocol):
@@ -48,14 +49,11 @@ class Poster(Protocol):
 class Client:
     """Posts to gateways. One for all requests of a transport: connections are kept and shared."""
 
-    def __init__(
-        self, limits: Limits, trust: ssl.SSLContext, addresses: Addresses, *, http1: bool = True
-    ) -> None:
-        for name in _TELLTALES:
-            logging.getLogger(name).setLevel(logging.WARNING)
+    def __init__(self, limits: Limits, trust: ssl.SSLContext, addresses: Addresses) -> None:
+        hush()
         self._limits = limits
         backend = Backend(addresses, limits.total_s * SILENCE_SHARE)
-        network = Network(backend, trust, connections_max=limits.connections_max, http1=http1)
+        network = Network(backend, trust, connections_max=limits.connections_max)
         self._client = httpx.AsyncClient(
             transport=network,
             timeout=httpx.Timeout(None, connect=limits.connect_s),
@@ -73,14 +71,14 @@ class Client:
             except RefusedAddress as refused:
                 raise UNAVAILABLE.because(str(refused)) from None
             except httpx.HTTPError as error:
-                raise UNAVAILABLE.because(_named(error)) from None
+                raise UNAVAILABLE.because(named(error)) from None
         raise UNAVAILABLE.because(f"no answer in {self._limits.total_s:g} s")
 
     async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
         request = self._client.build_request("POST", url, headers=headers, content=body)
         response = await self._client.send(request, stream=True)
         try:
-            received = await _beginning(response)
+            received = await _beginning(response, self._limits.reply_bytes_max)
         finally:
             with trio.CancelScope(shield=True):  # closing waits for nobody, and frees the stream
                 await response.aclose()
@@ -90,25 +88,17 @@ class Client:
         await self._client.aclose()
 
 
-async def _beginning(response: httpx.Response) -> bytes:
+def hush() -> None:
+    for name in _TELLTALES:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+async def _beginning(response: httpx.Response, bytes_max: int) -> bytes:
     """Reading on is cancelled from within: only so do all the iterators below come to their end."""
     received = bytearray()
     with trio.CancelScope() as enough:
         async for part in response.aiter_raw():
             received += part
-            if len(received) >= REPLY_BYTES_MAX:
+            if len(received) >= bytes_max:
                 enough.cancel()
-    return bytes(received[:REPLY_BYTES_MAX])
-
-
-_NAMES: tuple[tuple[type[httpx.HTTPError], str], ...] = (
-    (httpx.ConnectTimeout, "not reached in time"),
-    (httpx.ConnectError, "cannot be reached"),
-    (httpx.TimeoutException, "no answer in time"),
-    (httpx.RemoteProtocolError, "ended the connection, or broke its protocol"),
-    (httpx.NetworkError, "the connection broke"),
-)
-
-
-def _named(error: httpx.HTTPError) -> str:
-    return next((name for kind, name in _NAMES if isinstance(error, kind)), "the request failed")
+    return bytes(received[:bytes_max])

@@ -15,6 +15,7 @@ changes nothing. A connection that is kept goes on to the address that was looke
                 is. An IPv6 address that carries an IPv4 one (mapped, compatible, NAT64, 6to4) is
                 judged by that one; Teredo and local-use NAT64 are refused.
 
+A host that the operator names (of Matrix gateways) may be at any address and port.
 `allow_loopback` opens 127.0.0.0/8 and ::1, at any port, and nothing else. Redirects are never
 followed, so they need no rule. Refuses to say which address a name had: the answer would be a map
 of our network.
@@ -22,7 +23,7 @@ of our network.
 
 import re
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from functools import partial
 
 import httpx
@@ -69,11 +70,19 @@ def system_resolver() -> Resolver:
 
 
 class Guard:
-    """The rules, and whether loopback is excepted from them."""
+    """The rules, and whether loopback is excepted from them. `trusted`: hosts and ports that the
+    operator named, which may be at any address."""
 
-    def __init__(self, *, allow_loopback: bool = False, resolve: Resolver | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        allow_loopback: bool = False,
+        resolve: Resolver | None = None,
+        trusted: Set[tuple[str, int]] = frozenset(),
+    ) -> None:
         self._allow_loopback = allow_loopback
         self._resolve = resolve or system_resolver()
+        self._trusted = trusted
 
     def url(self, text: str) -> httpx.URL:
         """The URL, parsed by what will connect to it. Raises RefusedUrl."""
@@ -84,6 +93,8 @@ class Guard:
         is_local = self._allow_loopback and is_loopback_host(host)
         if url.scheme != "https" and not (url.scheme == "http" and is_local):
             raise RefusedUrl("the target must be https")
+        if (host, url.port or HTTPS_PORT) in self._trusted:
+            return url
         if not is_local and not _is_fit_port(url.port):
             raise RefusedUrl("the target's port must be 443, or 1024 or more")
         self._check_literal(host)
@@ -95,6 +106,8 @@ class Guard:
         found = [host] if literal else (await self._resolve(host, port))[:ADDRESSES_MAX]
         if not found:
             raise OSError("the name has no address")
+        if (host, port) in self._trusted:
+            return found
         if not all(self._is_fit(text) for text in found):
             raise RefusedAddress("the target's address is not a public one")
         return found
@@ -103,7 +116,7 @@ class Guard:
         if parsed(host):
             if not self._is_fit(host):
                 raise RefusedUrl("the target's address is not a public one")
-        elif not _NAME.fullmatch(host) or _ENDS_IN_A_NUMBER.fullmatch(host):
+        elif not is_name(host):
             raise RefusedUrl("the target's host is neither a name nor an address")
 
     def _is_fit(self, text: str) -> bool:
@@ -112,6 +125,11 @@ class Guard:
             return False
         address = carried(address)
         return is_public(address) or (self._allow_loopback and address.is_loopback)
+
+
+def is_name(host: str) -> bool:
+    """Not an address either, in a spelling that only some programs read."""
+    return bool(_NAME.fullmatch(host)) and not _ENDS_IN_A_NUMBER.fullmatch(host)
 
 
 def host_of(url: httpx.URL) -> str:

@@ -151,7 +151,15 @@ def for_web(payload: Json) -> bytes:
     }
     present = {name: value for name, value in generic.items() if value}
     body = deep_merge(present, _object(payload, "web"))
+    body.pop("time_to_live", None)
     return _bounded(msgspec.json.encode(body), WEB_BYTES_MAX)
+
+
+def web_ttl_s(payload: Json, expires_ms: int, now_ms: int) -> int:
+    """`time_to_live` of the part `web` is for the push service, as FCM's is for FCM: how long it
+    keeps what it has, however long we would try to hand it over."""
+    asked = _object(payload, "web").get("time_to_live")
+    return ttl_s(payload, expires_ms, now_ms) if asked is None else min(_ttl(asked), TTL_S_MAX)
 
 
 def is_visible(payload: Json, platform: str) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from api.push.addresses import is_loopback_host
+from api.push.matrix_target import host_and_port
 from broker.settings import check_positive, setting
 
 _URLS = ("apns_url", "fcm_url", "fcm_token_url")
@@ -42,6 +43,15 @@ class PushSettings:
         "mailto:push@example.com", "mailto: or https: URL", "whom push services may ask: set yours"
     )
 
+    matrix_gateways: tuple[str, ...] = setting(
+        (),
+        "hosts, with ports",
+        "Matrix push gateways that may be asked, at any address; empty for whatever is public",
+    )
+    matrix_client_cert_file: str = setting(
+        "", "PEM file", "certificate that Matrix push gateways know us by, and its private key"
+    )
+
     allow_loopback_targets: bool = setting(
         False, "on or off", "let devices name targets on this machine, over http too; for tests"
     )
@@ -52,6 +62,8 @@ class PushSettings:
 
     def __post_init__(self) -> None:
         check_positive(self, frozenset({"allow_loopback_targets"}))
+        for gateway in self.matrix_gateways:
+            host_and_port(gateway)
         for name in _URLS:
             _check_url(name, getattr(self, name))
         if not self.vapid_subject.startswith(_CONTACTS):

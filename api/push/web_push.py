@@ -81,7 +81,7 @@ class WebPush:
         return msgspec.structs.replace(result, is_of_address=outcome is NOT_ACCEPTED)
 
     def _headers(self, outgoing: Outgoing, origin: str) -> dict[str, str]:
-        ttl_s = payload.ttl_s(outgoing.payload, outgoing.expires_ms, self._clock())
+        ttl_s = payload.web_ttl_s(outgoing.payload, outgoing.expires_ms, self._clock())
         return {
             "content-type": "application/octet-stream",
             "content-encoding": "aes128gcm",

@@ -29,7 +29,8 @@ from broker.auth.credentials import (
     Principal,
 )
 from broker.errors import BadRequest, NotFound, Unauthorized
-from broker.events import AppDeleted, KeyRevoked, Kind, TokensRevoked
+from broker.event import Kind
+from broker.events import AppDeleted, KeyRevoked, TokensRevoked
 from broker.live.connection_log import INVALID_KEY
 from broker.live.connections import LiveConnection
 

@@ -8,8 +8,8 @@ from api.rest.push_resources import DeviceDetails
 from api.rest.resources import plain
 from broker import Broker
 from broker.auth.credentials import Principal
-from broker.events import Device
 from broker.push import identity
+from broker.push.events import Device
 
 
 def described(broker: Broker, principal: Principal, device: Device) -> dict[str, Any]:

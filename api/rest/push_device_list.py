@@ -19,9 +19,9 @@ from api.rest.push_described import described
 from api.rest.push_resources import LIMIT_MAX, DeviceDetails, Limit
 from broker import Broker
 from broker.errors import BadRequest
-from broker.events import Device
 from broker.messages.history import LIMIT_DEFAULT
 from broker.push import identity
+from broker.push.events import Device
 
 
 class WhichDevices(Params, frozen=True, kw_only=True):

@@ -19,8 +19,9 @@ from api.rest.push_resources import DeviceChange, DeviceDetails, NewDevice
 from api.settings import ServerSettings
 from broker import Broker
 from broker.auth.credentials import Principal, check_client_id
-from broker.events import Device
 from broker.push import identity
+from broker.push.events import Device
+from broker.push.registration import IDENTITY
 from broker.push.service import DeviceSpec
 
 
@@ -64,7 +65,8 @@ def routes(broker: Broker, settings: ServerSettings, guard: Guard) -> Blueprint:
         before = push.device(principal.app_id, id_)
         identity.require_own(principal, before, id_)
         spec = _permitted(principal, before, spec)
-        device = await push.register(principal.app_id, spec, keep_identity=True)
+        keep = IDENTITY if spec.secret else (*IDENTITY, "secret")
+        device = await push.register(principal.app_id, spec, keep=keep)
         return reply(described(broker, principal, device))
 
     @blueprint.patch("/push/deviceRegistrations/<device_id>")

@@ -18,8 +18,8 @@ from api.rest.push_resources import BatchNotice, Notice
 from api.settings import ServerSettings
 from broker import Broker
 from broker.errors import BadRequest
-from broker.events import Selector
 from broker.push import identity
+from broker.push.events import Selector
 
 NOTICES_MAX = 10_000
 

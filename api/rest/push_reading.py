@@ -29,7 +29,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
 }
 # Which part of it is a URL that we are made to ask for.
 URLS = {"web": "targetUrl", "webhook": "url"}
-PAYLOAD_FIELDS = ("notification", "data", "apns", "fcm", "gcm", "web")
+PAYLOAD_FIELDS = ("notification", "data", "apns", "fcm", "gcm", "web", "matrix")
 ID_CHARS_MAX = 256
 PAYLOAD_BYTES_MAX = 65_536
 TOO_LARGE = 40009
@@ -103,8 +103,8 @@ def read_payload(fields: Mapping[str, Any]) -> dict[str, Any]:
     payload = {name: source[name] for name in PAYLOAD_FIELDS if source.get(name) is not None}
     if not payload and source is fields:
         raise BadRequest(f"a notification has one of {', '.join(PAYLOAD_FIELDS)}")
-    for name in ("notification", "apns", "fcm", "gcm", "web"):
-        if not isinstance(payload.get(name, {}), Mapping):
+    for name in PAYLOAD_FIELDS:
+        if name != "data" and not isinstance(payload.get(name, {}), Mapping):
             raise BadRequest(f"{name} must be an object")
     check_encodable(payload)
     _check_size(payload, "the notification")

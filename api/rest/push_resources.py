@@ -107,6 +107,7 @@ class Notice(Body, frozen=True, kw_only=True):
     apns: dict[str, Any] | UnsetType = UNSET
     fcm: dict[str, Any] | UnsetType = UNSET
     web: dict[str, Any] | UnsetType = UNSET
+    matrix: dict[str, Any] | UnsetType = UNSET
     push: Push | UnsetType = UNSET
 
 

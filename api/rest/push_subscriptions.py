@@ -23,9 +23,9 @@ from api.settings import ServerSettings
 from broker import Broker
 from broker.auth.credentials import Principal
 from broker.errors import BadRequest
-from broker.events import Subscription
 from broker.messages.history import LIMIT_DEFAULT
 from broker.push import identity
+from broker.push.events import Subscription
 
 OF_DEVICE, OF_CLIENT = b"d", b"c"
 
@@ -164,10 +164,12 @@ def _require(
     broker: Broker, principal: Principal, device_id: str | None, client_id: str | None
 ) -> None:
     """Raises Unauthorized 40160 for who may not see to these subscriptions."""
+    device = broker.push.device(principal.app_id, device_id) if device_id else None
     if device_id:
-        device = broker.push.device(principal.app_id, device_id)
         identity.require_own(principal, device, device_id)
-    if client_id:
+    # A device may ask what it is told as its client's, too (RSH7e).
+    is_its_own = device is not None and device.client_id == client_id
+    if client_id and not (is_its_own and identity.is_device(principal, device)):
         identity.require_client(principal, client_id)
     if not device_id and not client_id:
         identity.require_admin(principal)

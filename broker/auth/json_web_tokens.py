@@ -11,7 +11,7 @@ Refuses to do: native tokens, those embedded in a JWT (`broker.auth.embedded_tok
 which tokens were revoked (`broker.auth.revocations`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jwt
@@ -121,11 +121,20 @@ def _key_name(header: Mapping[str, Any]) -> tuple[str, str]:
     return app_id, key_id
 
 
-def _verified_claims(token: str, key: Key) -> Mapping[str, Any]:
+def signed_payload(token: str, secret: str, algorithms: Sequence[str]) -> bytes:
+    """What a token says that was signed with a secret by one of our algorithms. Raises Unauthorized
+    40101."""
+    if len(token) > TOKEN_CHARS_MAX:
+        raise _unrecognised()
     try:
-        payload = _JWS.decode(token, key.secret, algorithms=list(_ALGORITHMS))
+        payload: bytes = _JWS.decode(token, secret, algorithms=list(algorithms))
     except (jwt.PyJWTError, ValueError, RecursionError):
         raise Unauthorized("the token's signature is wrong", AUTHENTICATION_FAILED) from None
+    return payload
+
+
+def _verified_claims(token: str, key: Key) -> Mapping[str, Any]:
+    payload = signed_payload(token, key.secret, _ALGORITHMS)
     try:
         claims = msgspec.json.decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -15,7 +15,8 @@ import msgspec
 from broker import tenancy
 from broker.auth.credentials import refuse_revoked
 from broker.errors import NotFound, Unauthorized
-from broker.events import Kind, NonceUsed
+from broker.event import Kind
+from broker.events import NonceUsed
 from storage import Decision, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
 

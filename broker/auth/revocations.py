@@ -21,7 +21,8 @@ from broker import tenancy
 from broker.auth.credentials import Principal, refuse_revoked
 from broker.auth.json_web_tokens import JWT_LIFETIME_MS_MAX
 from broker.errors import BadRequest, NotFound, Unauthorized
-from broker.events import Kind, TokensRevoked
+from broker.event import Kind
+from broker.events import TokensRevoked
 from storage import Decision, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
 from storage.serial import ms_of

@@ -11,7 +11,8 @@ from hashlib import blake2b
 import msgspec
 
 from broker.channels.registry import app_prefix, channel_key
-from broker.events import ChannelCreated, ChannelOpened, Kind
+from broker.event import Kind
+from broker.events import ChannelCreated, ChannelOpened
 from storage import OnTrim, Record, Rows, Stream, Table
 
 TABLE = "active"

@@ -8,6 +8,7 @@ by `broker.live.app_log`. Nothing can be published to any of them by a client.
 import msgspec
 
 from broker.channels.channel_name import ChannelName
+from broker.event import Kind
 from broker.events import (
     ChannelClosed,
     ChannelOpened,
@@ -16,7 +17,6 @@ from broker.events import (
     ConnectionLost,
     ConnectionOpened,
     ConnectionResumed,
-    Kind,
 )
 from broker.live.hub import ChannelKey
 from broker.messages.message import Message

@@ -10,7 +10,8 @@ from broker.channels import presence
 from broker.channels.lifecycle import opening
 from broker.channels.modes import Mode
 from broker.channels.registry import channel_key
-from broker.events import ChannelAttached, ChannelDetached, Kind
+from broker.event import Kind
+from broker.events import ChannelAttached, ChannelDetached
 from storage import Decision, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
 

@@ -16,7 +16,8 @@ from broker import tenancy
 from broker.channels.lifecycle import opening
 from broker.channels.registry import app_prefix, channel_key
 from broker.errors import BadRequest, NotFound
-from broker.events import Kind, MemberEntered, MemberLeft, MemberUpdated
+from broker.event import Kind
+from broker.events import MemberEntered, MemberLeft, MemberUpdated
 from broker.messages.acceptance import accepted
 from broker.messages.message import PresenceMessage
 from storage import Decision, OnTrim, Record, Rows, Stream, Table

@@ -9,7 +9,8 @@ from hashlib import blake2b
 
 import msgspec
 
-from broker.events import ChannelCreated, ChannelRemoved, Kind
+from broker.event import Kind
+from broker.events import ChannelCreated, ChannelRemoved
 from storage import OnTrim, Record, Rows, Table
 from storage.serial import ms_of
 

@@ -7,7 +7,8 @@ import msgspec
 from broker import tenancy
 from broker.channels.lifecycle import opening
 from broker.errors import BadRequest, NotFound
-from broker.events import Annotation, Kind, MessageAnnotated
+from broker.event import Kind
+from broker.events import Annotation, MessageAnnotated
 from broker.interactions import summaries
 from broker.interactions.changing import NOT_MUTABLE
 from broker.interactions.keys import ANNOTATION, ANNOTATION_ID, TABLE, of_message, of_record

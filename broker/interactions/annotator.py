@@ -7,7 +7,8 @@ import msgspec
 from broker import randomness
 from broker.auth.credentials import Principal
 from broker.errors import BadRequest, NotFound
-from broker.events import Annotation, Kind, MessageAnnotated
+from broker.event import Kind
+from broker.events import Annotation, MessageAnnotated
 from broker.interactions.annotating import AnnotateMessage
 from broker.interactions.annotation import read_annotations
 from broker.interactions.changing import NOT_MUTABLE

@@ -10,7 +10,8 @@ import msgspec
 from broker import tenancy
 from broker.channels.lifecycle import opening
 from broker.errors import BadRequest, NotFound
-from broker.events import Kind, MessageAppended, MessageUpdated, Operation
+from broker.event import Kind
+from broker.events import MessageAppended, MessageUpdated, Operation
 from broker.interactions.keys import STATE, TABLE, of_message
 from broker.interactions.state import APPEND, State, decode, grown, mixed
 from broker.messages.acceptance import accepted

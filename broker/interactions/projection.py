@@ -5,13 +5,8 @@ later about a message that is gone folds to nothing. The records about messages 
 as any message before them is (broker.retention), so dropping one of those drops no row.
 """
 
-from broker.events import (
-    Kind,
-    MessageAnnotated,
-    MessageAppended,
-    MessagePublished,
-    MessageUpdated,
-)
+from broker.event import Kind
+from broker.events import MessageAnnotated, MessageAppended, MessagePublished, MessageUpdated
 from broker.interactions import annotating, versions
 from broker.interactions.keys import OF_A_MESSAGE, STATE, TABLE, of_message
 from storage import OnTrim, Record, Table

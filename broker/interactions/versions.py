@@ -8,7 +8,8 @@ it.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from broker.events import Kind, MessageAppended, MessagePublished, MessageUpdated
+from broker.event import Kind
+from broker.events import MessageAppended, MessagePublished, MessageUpdated
 from broker.interactions.keys import (
     SERIAL_BYTES,
     STATE,

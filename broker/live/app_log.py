@@ -12,7 +12,8 @@ import msgspec
 from broker import randomness
 from broker.channels import meta
 from broker.errors import BrokerError
-from broker.events import Kind, MessagePublished
+from broker.event import Kind
+from broker.events import MessagePublished
 from broker.live.background import Background
 from broker.live.timers import Timers
 from broker.messages.message import Message

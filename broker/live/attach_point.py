@@ -15,7 +15,7 @@ from broker.channels.message_filter import MessageFilter
 from broker.channels.modes import Mode
 from broker.channels.presence import MembersPage, members_page
 from broker.errors import BadRequest
-from broker.events import Kind
+from broker.event import Kind
 from broker.interactions.showing import message_of
 from broker.live.hub import ChannelKey
 from broker.messages.serials import before, parse

@@ -13,6 +13,7 @@ import msgspec
 
 from broker import tenancy
 from broker.errors import BadRequest, NotFound
+from broker.event import Kind
 from broker.events import (
     BrokerStarted,
     ConnectionClosed,
@@ -20,7 +21,6 @@ from broker.events import (
     ConnectionLost,
     ConnectionOpened,
     ConnectionResumed,
-    Kind,
 )
 from storage import Decision, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide

@@ -11,13 +11,8 @@ from typing import Any, NamedTuple
 from broker.channels import meta
 from broker.channels.message_filter import MessageFilter
 from broker.channels.presence import PRESENCE_ACTIONS
-from broker.events import (
-    Kind,
-    MessageAnnotated,
-    MessageAppended,
-    MessagePublished,
-    MessageUpdated,
-)
+from broker.event import Kind
+from broker.events import MessageAnnotated, MessageAppended, MessagePublished, MessageUpdated
 from broker.interactions.showing import MessageShown
 from broker.interactions.state import APPEND, State
 from broker.interactions.summaries import Summary

@@ -8,7 +8,7 @@ import logging
 
 import trio
 
-from broker.events import Kind
+from broker.event import Kind
 from broker.live.app_log import AppLog
 from broker.live.attach_point import AttachPoints
 from broker.live.background import Background

@@ -6,7 +6,8 @@ import msgspec
 
 from broker import tenancy
 from broker.channels import lifecycle, occupancy, presence
-from broker.events import ChannelClosed, ChannelOpened, Kind
+from broker.event import Kind
+from broker.events import ChannelClosed, ChannelOpened
 from broker.live.background import Background
 from broker.live.connections import Connections
 from broker.live.hub import Hub

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from broker.channels.occupancy import Occupancy, occupancy
-from broker.events import Kind
+from broker.event import Kind
 from broker.live.connections import Connections
 from broker.live.hub import ChannelKey, Hub
 from broker.live.timers import Timers

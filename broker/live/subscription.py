@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 import trio
 
 from broker.errors import Unavailable
-from broker.events import Kind
+from broker.event import Kind
 from broker.interactions.state import state_of
 from broker.interactions.versions import published_at
 from broker.live.hub import Batch, ChannelKey

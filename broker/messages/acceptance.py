@@ -9,7 +9,8 @@ Messages whose publisher chose their ids are told by those ids instead
 (broker.messages.publishing.Dedup).
 """
 
-from broker.events import Kind, MessageAnnotated, MessageAppended, MessagePublished, MessageUpdated
+from broker.event import Kind
+from broker.events import MessageAnnotated, MessageAppended, MessagePublished, MessageUpdated
 from storage import OnTrim, Record, Rows, Table
 
 TABLE = "accepted"

@@ -11,7 +11,8 @@ import msgspec
 from broker.channels.message_filter import MessageFilter
 from broker.channels.presence import PRESENCE_ACTIONS, PresenceAction
 from broker.errors import BadRequest
-from broker.events import Kind, Operation
+from broker.event import Kind
+from broker.events import Operation
 from broker.interactions.state import State, state_of
 from broker.interactions.summaries import Summary, summary_of
 from broker.messages.message import Message, PresenceMessage, StoredMessage, Version

@@ -16,12 +16,14 @@ from broker import tenancy
 from broker.channels.lifecycle import opening
 from broker.channels.registry import channel_key
 from broker.errors import NotFound
-from broker.events import Kind, MessagePublished, PublishAccepted, Selector
+from broker.event import Kind
+from broker.events import MessagePublished
 from broker.messages.acceptance import accepted
 from broker.messages.extras import is_ephemeral
 from broker.messages.message import Message
 from broker.messages.publish import Checked
 from broker.push import outbox_log
+from broker.push.events import PublishAccepted, Selector
 from broker.push.lifetime import expiry_ms
 from storage import Decision, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide

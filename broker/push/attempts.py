@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import trio
 
 from broker import randomness
-from broker.events import Device
+from broker.errors import BrokerError
+from broker.push.events import Device
 from broker.push.lanes import Closed, Lanes
+from broker.push.month_keys import key_identifier
 from broker.push.outbox_log import PublishRow
 from broker.push.sealing import Sealer
 from broker.push.transport import (
@@ -21,6 +23,7 @@ from broker.push.transport import (
     RETRIES_EXHAUSTED,
     TOKEN_INVALID,
     UNREACHABLE,
+    MonthKey,
     Outgoing,
     Result,
     Transport,
@@ -32,6 +35,7 @@ ATTEMPT_S_MAX = 45.0  # FCM: a token, the request, and both once more
 ATTEMPTS_AT_ONCE = 1_000
 RETRY_MS, RETRY_MS_MAX = 1_000, 3_600_000
 MISCONFIGURED_MS = 300_000
+KEYS_RETRY_S = 30.0  # a disk that is full stays so for a while
 FAILURES_TO_FAIL = 3
 ACTIVE, FAILING, FAILED = "ACTIVE", "FAILING", "FAILED"
 
@@ -85,6 +89,10 @@ class Attempts:
     ) -> Tried:
         if now_ms >= row.expires_ms:
             return _over(RETRIES_EXHAUSTED, "nobody wants it any more", made)
+        try:
+            month_key = await self._month_key(row.app, device, recipient, now_ms)
+        except BrokerError as error:
+            return _not_tried(row, str(error), KEYS_RETRY_S, made, now_ms)
         outgoing = Outgoing(
             id=delivery_id(row, device),
             app=row.app,
@@ -92,6 +100,8 @@ class Attempts:
             payload=row.payload,
             expires_ms=row.expires_ms,
             updated_ms=updated_ms,
+            month_key=month_key,
+            made=made,
         )
         transport = self.transports.get(str(recipient.get("transportType")))
         if transport is None:
@@ -99,11 +109,20 @@ class Attempts:
         try:
             result = await self._sent(transport, outgoing)
         except Closed as closed:
-            return _not_tried(row, closed, made, now_ms)
+            return _not_tried(row, str(closed), closed.for_s, made, now_ms)
         except Exception:  # a bug in reading one user's address is not everybody's
             logger.exception("a transport failed")
             result = _NO_ANSWER
         return _judged(row, result, made, now_ms)
+
+    async def _month_key(
+        self, app: str, device: str, recipient: dict[str, Any], now_ms: int
+    ) -> MonthKey | None:
+        """Raises BrokerError where the key file cannot be written."""
+        named = key_identifier(recipient)
+        if named is None:
+            return None
+        return await self._sealer.months.key(app, device, named, now_ms)
 
     async def _sent(self, transport: Transport, outgoing: Outgoing) -> Result:
         """Raises Closed where nothing was tried."""
@@ -111,7 +130,9 @@ class Attempts:
         async with lane.attempt(), self._at_once:
             result = await _bounded(transport, outgoing)
             is_trouble = result.verdict in (Verdict.TRANSIENT, Verdict.MISCONFIGURED)
-            if is_trouble and not result.is_of_address:
+            if result.is_shared:
+                lane.ended()
+            elif is_trouble and not result.is_of_address:
                 lane.failed(at_once=result.verdict is Verdict.MISCONFIGURED)
             else:
                 lane.succeeded()
@@ -127,9 +148,9 @@ async def _bounded(transport: Transport, outgoing: Outgoing) -> Result:
     return _NO_ANSWER
 
 
-def _not_tried(row: PublishRow, closed: Closed, made: int, now_ms: int) -> Tried:
-    result = Result(verdict=Verdict.TRANSIENT, code=UNREACHABLE, message=str(closed))
-    again_ms = int((closed.for_s + randomness.jitter()) * 1_000)
+def _not_tried(row: PublishRow, why: str, for_s: float, made: int, now_ms: int) -> Tried:
+    result = Result(verdict=Verdict.TRANSIENT, code=UNREACHABLE, message=why)
+    again_ms = int((for_s + randomness.jitter()) * 1_000)
     return _while_wanted(row, Tried(result, again_ms, made), now_ms)
 
 

@@ -9,7 +9,7 @@ from broker.auth import capability, tokens
 from broker.auth.credentials import Key, Principal
 from broker.auth.tokens import Claims, TokenDetails
 from broker.errors import NotFound, Unauthorized
-from broker.events import Device
+from broker.push.events import Device
 
 LIFETIME_MS = 100 * 365 * 24 * 3_600_000
 OPERATIONS = ("push-admin", "push-subscribe")

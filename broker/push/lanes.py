@@ -48,7 +48,8 @@ class Lane:
 
     @asynccontextmanager
     async def attempt(self) -> AsyncIterator[None]:
-        """A place for one attempt, whose end `succeeded` or `failed` is told. Raises Closed."""
+        """A place for one attempt, whose end `succeeded`, `failed` or `ended` is told. Raises
+        Closed."""
         holder = object()
         with trio.move_on_after(PATIENCE_S) as waiting:
             await self._places.acquire_on_behalf_of(holder)
@@ -66,6 +67,10 @@ class Lane:
         if self._is_probing:
             raise Closed(PROBE_S)
         self._is_probing = self.failures >= FAILURES_TO_OPEN
+
+    def ended(self) -> None:
+        """An attempt is over, and another says what came of it."""
+        self._is_probing = False
 
     def succeeded(self) -> None:
         self.failures = 0

@@ -8,12 +8,15 @@ A page is over when all its attempts are, or after PAGE_PATIENCE_S: who has not 
 written down to be tried again, and what comes of the attempt that goes on is settled there. So one
 slow provider holds up a page for a moment, and never another's.
 
+Devices that are told in order wait for their turn (broker.push.order).
+
 Everything but what is at work right now is in the log, so a crash at any moment loses no
 notification: the page that was at work is done again.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -21,15 +24,20 @@ import msgspec
 import trio
 
 from broker.errors import BrokerError
-from broker.events import Attempt, Device, Kind, PublishAccepted
+from broker.event import Kind
 from broker.live.hub import Hub
 from broker.messages.serials import render
-from broker.push import expansion, outbox_log, registry
-from broker.push.attempts import Attempts, Tried, standing
-from broker.push.outbox_log import ProgressPublish, PublishRow, SettleDelivery, Waiting
+from broker.push import expansion, order, outbox_log, registry, waiting
+from broker.push.attempts import FAILED, Attempts, Tried, standing
+from broker.push.events import BEAMS, MATRIX, Attempt, Device, PublishAccepted, Tally
+from broker.push.order import Turns, is_ordered
+from broker.push.outbox_log import ProgressPublish, PublishRow, SettleDelivery
 from broker.push.registration import ReportDevice
 from broker.push.reports import Reports
+from broker.push.service import Push
+from broker.push.tallies import First, tally
 from broker.push.transport import Verdict
+from broker.push.waiting import Waiting
 from broker.storage_errors import mapped
 from storage import Log, Record, View
 
@@ -42,6 +50,9 @@ LEASE_MS = 60_000  # when what a page did not wait for is tried again, if nothin
 LOG_RETRY_S = 1.0
 logger = logging.getLogger("tidelog.push")
 
+# Their APIs have no device that failed: it registers again, or is forgotten (push.md 5.3).
+_REMOVED_WHEN_DEAD = (BEAMS, MATRIX)
+
 Place = tuple[int, str]
 """A delivery: its publish, and its device's id."""
 
@@ -51,10 +62,12 @@ Target = Device | None
 
 
 class _PageWork:
-    """The attempts of a page. `closed`: it waits no more; `written`: what it left is in the log."""
+    """The attempts of a page. `held`: who waits for their turn; `is_closed`: it waits no more, and
+    those who are held are not tried; `written`: what it left is in the log."""
 
-    def __init__(self, targets: Sequence[Target]) -> None:
+    def __init__(self, targets: Sequence[Target], held: Iterable[str]) -> None:
         self.targets = targets
+        self.held = set(held)
         self.tried: dict[str, Tried] = {}
         self.over = trio.Event()
         self.written = trio.Event()
@@ -68,16 +81,25 @@ class _PageWork:
 
 class Outbox:
     def __init__(
-        self, log: Log, hub: Hub, attempts: Attempts, reports: Reports, series: str
+        self,
+        log: Log,
+        hub: Hub,
+        push: Push,
+        attempts: Attempts,
+        reports: Reports,
+        series: str,
     ) -> None:
         self.attempts = attempts
         self.counts = dict.fromkeys(Verdict, 0)
         self._log = log
+        self._push = push
         self._reports = reports
         self._series = series
         self._at_work: set[Place] = set()
         self._overdue: set[Place] = set()  # first attempts that their page did not wait for
-        self._publishing: set[int] = set()
+        self._publishing: dict[int, PublishRow] = {}
+        self._turns = Turns()
+        self._has_begun = trio.Event()  # until then not all that is under way is known
         self._publishes = trio.CapacityLimiter(PUBLISHES_AT_ONCE)
         self._news = trio.Event()
         self._nursery: trio.Nursery | None = None
@@ -91,6 +113,7 @@ class Outbox:
                 nursery.start_soon(self._try_again)
                 for row in await self._log.query(lambda view: list(outbox_log.unfinished(view))):
                     self._begin(row)
+                self._has_begun.set()
                 await trio.sleep_forever()
         finally:  # not before its tasks are over: they use it to the end
             self._nursery = None
@@ -113,24 +136,30 @@ class Outbox:
     def _begin(self, row: PublishRow) -> None:
         is_known = row.serial in self._publishing or row.cursor is None
         if self._nursery is not None and not is_known:
-            self._publishing.add(row.serial)
+            self._publishing[row.serial] = row
             self._nursery.start_soon(self._publish, row)
 
     async def _publish(self, row: PublishRow) -> None:
+        await self._has_begun.wait()
         async with self._publishes:
             cursor = row.cursor
             while cursor is not None:
                 cursor = await self._page(row, cursor)
-        self._publishing.discard(row.serial)
+        del self._publishing[row.serial]
 
     async def _page(self, row: PublishRow, cursor: bytes) -> bytes | None:
         """Try a page, and write down what came of it. Returns where the next one begins."""
         targets, following = await self._targets(row, cursor)
-        work = _PageWork(targets)
+        in_order = [one for one in targets if one is not None and is_ordered(one)]
+        work = _PageWork(targets, await self._without_turn(row, in_order))
         await self._work_off(row, work)
-        left = self._left(work)
-        await self._write(row.app, ProgressPublish(row.app, row.serial, cursor, following, left))
+        left = self._left(row, work)
+        tally = _tally(row, work) if row.following else None
+        progress = ProgressPublish(row.app, row.serial, cursor, following, left, tally)
+        await self._write(row.app, progress)
         work.written.set()
+        for device in in_order:
+            self._turns.happened(row.app, device.id)
         return following
 
     async def _targets(
@@ -150,7 +179,9 @@ class Outbox:
         if work.targets:
             await self._wait(work)
         work.is_closed = True
-        late = {_id(target) for target in work.targets} - work.tried.keys()
+        for device in work.held:
+            self._turns.happened(row.app, device)
+        late = {_id(target) for target in work.targets} - work.tried.keys() - work.held
         self._overdue |= {(row.serial, device) for device in late}
 
     async def _wait(self, work: _PageWork) -> None:
@@ -164,14 +195,39 @@ class Outbox:
 
     async def _first(self, row: PublishRow, target: Target, work: _PageWork) -> None:
         """The first attempt for a device; one that its page did not wait for is settled here."""
+        if (
+            target is not None
+            and target.id in work.held
+            and not await self._turn(row, target, work)
+        ):
+            return
         tried = await self._try(row, target, 0)
         if not work.is_closed:
             work.note(target, tried)
             return
         await work.written.wait()
-        await self._settle(row, _id(target), tried)
+        await self._settle(row, _id(target), self._next(_id(target), tried))
         self._overdue.discard((row.serial, _id(target)))
         self._news.set()
+
+    async def _turn(self, row: PublishRow, device: Device, work: _PageWork) -> bool:
+        """Wait for a device's turn. Returns False where its page did not."""
+        while not work.is_closed:
+            news = self._turns.news(row.app, device.id)
+            has_turn = not await self._without_turn(row, (device,))
+            if has_turn and not work.is_closed:
+                work.held.discard(device.id)
+                return True
+            await news.wait()
+        return False
+
+    async def _without_turn(self, row: PublishRow, in_order: Sequence[Device]) -> Iterable[str]:
+        if not in_order:
+            return ()
+        under_way = tuple(self._publishing.values())
+        return await self._log.query(
+            lambda view: order.without_turn(view, row, in_order, under_way)
+        )
 
     async def _try(self, row: PublishRow, target: Target, made: int) -> Tried:
         now_ms = self._log.clock.now()
@@ -182,16 +238,19 @@ class Outbox:
         await self._report(row, target, tried)
         return tried
 
-    def _left(self, work: _PageWork) -> tuple[Attempt, ...]:
-        """Who is to be tried again, and who is not heard of yet."""
+    def _left(self, row: PublishRow, work: _PageWork) -> tuple[Attempt, ...]:
+        """Who is to be tried again, who is not heard of yet, and who had no turn."""
         now_ms = self._log.clock.now()
         left = []
         for target in work.targets:
-            tried = work.tried.get(_id(target))
-            if tried is None:
-                left.append(Attempt(_id(target), now_ms + LEASE_MS))
+            id_, in_order = _id(target), is_ordered(target)
+            tried = work.tried.get(id_)
+            if id_ in work.held:
+                left.append(Attempt(id_, order.look_again_ms(row, now_ms), 0, in_order))
+            elif tried is None:
+                left.append(Attempt(id_, now_ms + LEASE_MS, 0, in_order))
             elif tried.again_ms is not None:
-                left.append(Attempt(_id(target), now_ms + tried.again_ms, tried.made))
+                left.append(Attempt(id_, now_ms + tried.again_ms, tried.made, in_order))
         return tuple(left)
 
     async def _try_again(self) -> None:
@@ -211,67 +270,103 @@ class Outbox:
 
         def ask(view: View) -> tuple[list[Waiting], int | None]:
             found: list[Waiting] = []
-            for one in outbox_log.due(view):
-                if one.at_ms > now_ms:
-                    return found, one.at_ms
+            for at_ms, one in waiting.due(view):
+                if at_ms > now_ms:
+                    return found, at_ms
                 if len(found) >= room:
                     break
-                if (one.waiting.publish, one.waiting.attempt.device) not in busy:
-                    found.append(one.waiting)
+                if (one.publish, one.attempt.device) not in busy:
+                    found.append(one)
             return found, None
 
-        waiting, next_ms = await self._log.query(ask)
+        found, next_ms = await self._log.query(ask)
         assert self._nursery is not None
-        for one in waiting:
+        for one in found:
             self._at_work.add((one.publish, one.attempt.device))
             self._nursery.start_soon(self._again, one)
         return 60.0 if next_ms is None else max(0.001, (next_ms - now_ms) / 1_000)
 
-    async def _again(self, waiting: Waiting) -> None:
-        app, device_id = waiting.app, waiting.attempt.device
+    async def _again(self, one: Waiting) -> None:
+        app, device_id = one.app, one.attempt.device
 
         def ask(view: View) -> tuple[PublishRow | None, Device | None]:
-            row = outbox_log.publish(view, app, waiting.publish)
+            row = outbox_log.publish(view, app, one.publish)
             return row, registry.device(view, app, device_id) if device_id else None
 
         row, device = await self._log.query(ask)
         if row is not None:
-            is_gone = device is None and device_id
-            tried = None if is_gone else await self._try(row, device, waiting.attempt.made)
-            await self._settle(row, device_id, tried)
-        self._at_work.discard((waiting.publish, device_id))
+            await self._settle(row, device_id, await self._tried_again(row, device, one.attempt))
+        self._at_work.discard((one.publish, device_id))
         self._news.set()
 
-    async def _settle(self, row: PublishRow, device: str, tried: Tried | None) -> None:
-        again = None
-        if tried is not None and tried.again_ms is not None:
-            again = Attempt(device, self._log.clock.now() + tried.again_ms, tried.made)
+    async def _tried_again(
+        self, row: PublishRow, device: Device | None, attempt: Attempt
+    ) -> Attempt | None:
+        """Returns the attempt that is to be made next."""
+        if device is None and attempt.device:
+            return None  # it is gone
+        if device is not None and is_ordered(device) and await self._without_turn(row, (device,)):
+            again_ms = order.look_again_ms(row, self._log.clock.now())
+            return msgspec.structs.replace(attempt, at_ms=again_ms)
+        return self._next(attempt.device, await self._try(row, device, attempt.made))
+
+    def _next(self, device: str, tried: Tried) -> Attempt | None:
+        if tried.again_ms is None:
+            return None
+        return Attempt(device, self._log.clock.now() + tried.again_ms, tried.made)
+
+    async def _settle(self, row: PublishRow, device: str, again: Attempt | None) -> None:
         await self._write(row.app, SettleDelivery(row.app, row.serial, device, again))
+        self._turns.happened(row.app, device)
 
     async def _report(self, row: PublishRow, device: Device | None, tried: Tried) -> None:
         """What an attempt says of its device, and then to those who look: who was told reads it."""
         self.counts[tried.result.verdict] += 1
         if device is not None:
-            stands = standing(device, tried)
-            if stands != (device.state, device.failures, device.error):
-                await self._write(row.app, ReportDevice(row.app, device.id, device.rev, *stands))
-            device = msgspec.structs.replace(device, state=stands.state)
+            device = await self._reported(row.app, device, tried)
         if tried.result.verdict not in (Verdict.SENT, Verdict.TRANSIENT):
             of = render(row.serial, self._series)
             self._reports.failed(row.app, of, device, tried.result)
 
+    async def _reported(self, app: str, device: Device, tried: Tried) -> Device:
+        stands = standing(device, tried)
+        if stands.state == FAILED and device.api in _REMOVED_WHEN_DEAD:
+            await self._until_done(
+                partial(self._push.remove, app, device=device.id, api=None, rev=device.rev)
+            )
+        elif stands != (device.state, device.failures, device.error):
+            await self._write(app, ReportDevice(app, device.id, device.rev, *stands))
+        return msgspec.structs.replace(device, state=stands.state)
+
     async def _write(self, app: str, command: Any) -> None:
+        await self._until_done(partial(self._submit, app, command))
+
+    async def _submit(self, app: str, command: Any) -> None:
+        with mapped():
+            await self._log.submit(command, app=app)
+
+    async def _until_done(self, write: Callable[[], Awaitable[None]]) -> None:
         """Again and again: a log that is full, or busy, has room some time."""
         while True:
             try:
-                with mapped():
-                    await self._log.submit(command, app=app)
+                await write()
                 return
             except BrokerError as error:
                 if self._log.failed:
                     await trio.sleep_forever()
                 logger.warning("not written yet, it is tried again: %s", error)
                 await trio.sleep(LOG_RETRY_S)
+
+
+def _tally(row: PublishRow, work: _PageWork) -> Tally:
+    """Who was not heard of yet was not reached."""
+    firsts = []
+    for target in work.targets:
+        tried = work.tried.get(_id(target))
+        is_sent = tried is not None and tried.result.verdict is Verdict.SENT
+        client = target.client_id if target is not None and row.selector.clients else None
+        firsts.append(First(target.transport if target is not None else "", is_sent, client))
+    return tally(firsts)
 
 
 def _id(target: Target) -> str:

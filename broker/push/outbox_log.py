@@ -9,28 +9,32 @@ what is delivered are gone by then.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import msgspec
 
 from broker import tenancy
 from broker.channels.registry import app_prefix
 from broker.errors import NotFound
-from broker.events import (
+from broker.event import Kind
+from broker.push import tallies, waiting
+from broker.push.events import (
     Attempt,
     DeliverySettled,
-    Kind,
+    Following,
     PublishAccepted,
     PublishProgressed,
+    PushReported,
     Selector,
+    Tally,
 )
+from broker.push.lifetime import TTL_MS_MAX
 from broker.push.rows import digest
+from broker.push.waiting import Waiting
 from storage import Decision, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
 
-TABLE = "outbox"
-_PUBLISH, _DUE, _WAITING = b"p", b"d", b"w"
-_NUMBER_BYTES = 8
+TABLE = waiting.TABLE
+_PUBLISH, _REPORT = b"p", b"r"  # waiting has others
 
 
 class PublishRow(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -45,21 +49,19 @@ class PublishRow(msgspec.Struct, frozen=True, omit_defaults=True):
     expires_ms: int
     cursor: bytes | None = b""
     waiting: int = 0
-
-
-class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A delivery that is to be tried again."""
-
-    app: str
-    publish: int
-    attempt: Attempt
+    following: tuple[Following, ...] = ()
+    tally: Tally = Tally()
 
 
 class AcceptPublish(msgspec.Struct, frozen=True):
+    """`beside`: what is published with it, to tell that it was."""
+
     app: str
     selector: Selector
     payload: dict[str, object]
     expires_ms: int
+    following: tuple[Following, ...] = ()
+    beside: tuple[Following, ...] = ()
 
 
 class ProgressPublish(msgspec.Struct, frozen=True):
@@ -70,6 +72,19 @@ class ProgressPublish(msgspec.Struct, frozen=True):
     after: bytes
     cursor: bytes | None
     attempts: tuple[Attempt, ...] = ()
+    tally: Tally | None = None
+
+
+class ReportEvent(msgspec.Struct, frozen=True):
+    """What a device says became of a notification; once for each `what`. `following`: what is
+    published when it says so for the first time."""
+
+    app: str
+    publish: str
+    device: str
+    what: str
+    at_ms: int
+    following: tuple[Following, ...] = ()
 
 
 class SettleDelivery(msgspec.Struct, frozen=True):
@@ -88,24 +103,50 @@ def stream_of(app: str) -> Stream:
 def accept(rows: Rows, command: AcceptPublish, ms: int) -> Decision:
     if not tenancy.app_exists(rows, command.app):
         raise NotFound(f"there is no app {command.app!r}")
-    event = PublishAccepted(command.selector, command.payload, command.expires_ms)
-    return Decision([(stream_of(command.app), event)])
+    event = PublishAccepted(
+        command.selector, command.payload, command.expires_ms, command.following
+    )
+    stream = stream_of(command.app)
+    beside = [(stream, _told(one, one.payload, ms)) for one in command.beside]
+    return Decision([(stream, event), *beside])
 
 
 def progress(rows: Rows, command: ProgressPublish, ms: int) -> Decision:
     known = publish(rows, command.app, command.publish)
     if known is None or known.cursor != command.after:
         return Decision()
-    event = PublishProgressed(command.publish, command.cursor, command.attempts)
-    return Decision([(stream_of(command.app), event)])
+    tally = command.tally if known.following else None
+    event = PublishProgressed(command.publish, command.cursor, command.attempts, tally)
+    stream = stream_of(command.app)
+    events: list[tuple[Stream, object]] = [(stream, event)]
+    if command.cursor is None:
+        tally = tallies.merged(known.tally, tally)
+        added = {"at": ms, "tally": msgspec.to_builtins(tally), "clients": known.selector.clients}
+        events += [(stream, _told(one, one.payload | added, ms)) for one in known.following]
+    return Decision(events)
+
+
+def _told(following: Following, payload: dict[str, object], ms: int) -> PublishAccepted:
+    return PublishAccepted(Selector(recipient=following.recipient), payload, ms + TTL_MS_MAX)
 
 
 def settle(rows: Rows, command: SettleDelivery, ms: int) -> Decision:
-    key = _waiting_key(command.app, command.publish, command.device)
-    if rows.get(TABLE, key) is None:
+    if not waiting.is_waiting(rows, command.app, command.publish, command.device):
         return Decision()
     event = DeliverySettled(command.publish, command.device, command.again)
     return Decision([(stream_of(command.app), event)])
+
+
+def report(rows: Rows, command: ReportEvent, ms: int) -> Decision:
+    event = PushReported(command.publish, command.device, command.what, command.at_ms)
+    if not tenancy.app_exists(rows, command.app):
+        raise NotFound(f"there is no app {command.app!r}")
+    if rows.get(TABLE, _report_key(command.app, event)) is not None:
+        return Decision()
+    stream = stream_of(command.app)
+    events: list[tuple[Stream, object]] = [(stream, event)]
+    events += [(stream, _told(one, one.payload, ms)) for one in command.following]
+    return Decision(events)
 
 
 class OutboxLog:
@@ -119,47 +160,56 @@ class OutboxLog:
     def fold(self, table: Table, record: Record) -> None:
         app = record.stream.app
         match record.event:
-            case PublishAccepted(selector, payload, expires_ms):
-                row = PublishRow(app, record.serial, selector, payload, expires_ms)
+            case PublishAccepted(selector, payload, expires_ms, following):
+                row = PublishRow(
+                    app, record.serial, selector, payload, expires_ms, following=following
+                )
                 table.put(_publish_key(app, record.serial), _encode(row))
-            case PublishProgressed(of, cursor, attempts):
-                _progressed(table, app, of, cursor, attempts)
+            case PublishProgressed():
+                _progressed(table, app, record.event)
             case DeliverySettled(of, device, again):
                 _settled(table, app, of, device, again)
+            case PushReported():
+                table.put(_report_key(app, record.event), b"")
 
     def unfold(self, table: Table, record: Record) -> None:
         """Of what expired while nobody delivered it."""
-        if isinstance(record.event, PublishAccepted):
-            _forget(table, record.stream.app, record.serial)
+        app, event = record.stream.app, record.event
+        if isinstance(event, PublishAccepted):
+            _forget(table, app, record.serial)
+        elif isinstance(event, PushReported):
+            table.delete(_report_key(app, event))
 
 
-def _progressed(
-    table: Table, app: str, of: int, cursor: bytes | None, attempts: tuple[Attempt, ...]
-) -> None:
+def _progressed(table: Table, app: str, event: PublishProgressed) -> None:
+    of = event.publish
     row = table.get(_publish_key(app, of))
     if row is None:
         return
     known = _read_publish(row)
     # A device that changed sides between two pages is reached twice, and waits once.
-    new = [a for a in attempts if table.get(_waiting_key(app, of, a.device)) is None]
+    new = [a for a in event.attempts if waiting.get(table, app, of, a.device) is None]
     for attempt in new:
-        _put_waiting(table, Waiting(app, of, attempt))
+        waiting.put(table, Waiting(app, of, attempt))
     _put_publish(
         table,
-        msgspec.structs.replace(known, cursor=cursor, waiting=known.waiting + len(new)),
+        msgspec.structs.replace(
+            known,
+            cursor=event.cursor,
+            waiting=known.waiting + len(new),
+            tally=tallies.merged(known.tally, event.tally),
+        ),
     )
 
 
 def _settled(table: Table, app: str, of: int, device: str, again: Attempt | None) -> None:
-    key = _waiting_key(app, of, device)
-    row, published = table.get(key), table.get(_publish_key(app, of))
-    if row is None or published is None:
+    before, published = waiting.get(table, app, of, device), table.get(_publish_key(app, of))
+    if before is None or published is None:
         return
-    table.delete(_due_key(_read_waiting(row)))
-    table.delete(key)
     if again is not None:
-        _put_waiting(table, Waiting(app, of, again))
+        waiting.again(table, before, again)
         return
+    waiting.remove(table, before)
     known = _read_publish(published)
     _put_publish(table, msgspec.structs.replace(known, waiting=known.waiting - 1))
 
@@ -172,39 +222,21 @@ def _put_publish(table: Table, row: PublishRow) -> None:
         table.put(key, _encode(row))
 
 
-def _put_waiting(table: Table, waiting: Waiting) -> None:
-    row = _encode(waiting)
-    table.put(_waiting_key(waiting.app, waiting.publish, waiting.attempt.device), row)
-    table.put(_due_key(waiting), row)
-
-
 def _forget(table: Table, app: str, of: int) -> None:
     table.delete(_publish_key(app, of))
-    for key, row in list(table.scan(_WAITING + app_prefix(app) + _number(of))):
-        table.delete(_due_key(_read_waiting(row)))
-        table.delete(key)
+    waiting.remove_all(table, app, of)
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _read_publish = msgspec.msgpack.Decoder(PublishRow).decode
-_read_waiting = msgspec.msgpack.Decoder(Waiting).decode
-
-
-def _number(number: int) -> bytes:
-    return number.to_bytes(_NUMBER_BYTES, "big")
 
 
 def _publish_key(app: str, of: int) -> bytes:
-    return _PUBLISH + app_prefix(app) + _number(of)
+    return _PUBLISH + app_prefix(app) + waiting.number(of)
 
 
-def _waiting_key(app: str, of: int, device: str) -> bytes:
-    return _WAITING + app_prefix(app) + _number(of) + digest(device)
-
-
-def _due_key(waiting: Waiting) -> bytes:
-    of_delivery = _waiting_key(waiting.app, waiting.publish, waiting.attempt.device)
-    return _DUE + _number(waiting.attempt.at_ms) + of_delivery[1:]
+def _report_key(app: str, event: PushReported) -> bytes:
+    return _REPORT + app_prefix(app) + digest(f"{event.publish}\0{event.device}\0{event.what}")
 
 
 def publish(rows: Rows, app: str, of: int) -> PublishRow | None:
@@ -218,21 +250,9 @@ def unfinished(rows: Rows) -> Iterator[PublishRow]:
         yield _read_publish(row)
 
 
-class Due(NamedTuple):
-    """`at_ms`: when it is to be tried."""
-
-    at_ms: int
-    waiting: Waiting
-
-
-def due(rows: Rows) -> Iterator[Due]:
-    """Every delivery that is to be tried again, the earliest first."""
-    for key, row in rows.scan(TABLE, _DUE):
-        yield Due(int.from_bytes(key[1 : 1 + _NUMBER_BYTES], "big"), _read_waiting(row))
-
-
 DECIDE: dict[type, Decide] = {
     AcceptPublish: accept,
     ProgressPublish: progress,
     SettleDelivery: settle,
+    ReportEvent: report,
 }

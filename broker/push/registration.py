@@ -4,13 +4,16 @@ Who may do it, and whether what was sent makes sense, was judged before (broker.
 is what depends on what is there.
 """
 
+from enum import Enum
 from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 
 from broker import tenancy
 from broker.errors import BadRequest, NotFound, Unauthorized
-from broker.events import (
+from broker.push import registry, topic_rows
+from broker.push.events import (
     ChannelSubscribed,
     ChannelUnsubscribed,
     Device,
@@ -19,23 +22,90 @@ from broker.events import (
     PushRemoved,
     Subscription,
 )
-from broker.push import registry
 from broker.push.registry import stream_of
 from broker.push.rows import subscriptions_of
-from storage import Decision, Rows
+from storage import Decision, Rows, Stream
 from storage.projection import Decide
 
 NOT_PUSH_ENABLED = 40100
 REMOVED_AT_ONCE = 500
+TOPICS_AS_ONE = 100  # so many topics are removed in the time of a device
+SHARED_MAX = 100  # devices with one address: whoever replaces them does so in one event each
+
+
+class OnTaken(Enum):
+    """What becomes of others of a device's API that have its address: they SHARE it, the newcomer
+    is REFUSEd for the first of them (AddressTaken), or it REPLACEs them."""
+
+    SHARE = "share"
+    REFUSE = "refuse"
+    REPLACE = "replace"
+
+
+IDENTITY = ("token_id", "update_token")
+OWNER = ("client_id",)
 
 
 class RegisterDevice(msgspec.Struct, frozen=True):
     """Make a device, or replace it. What only the broker knows of it is kept: when it was made,
-    how many addresses it had, and, if `keep_identity`, the ids of its tokens."""
+    how many addresses it had, and the fields that `keep` names. `is_known`: it is there, with this
+    address, or AddressMoved. Decision.reply: a Registered."""
 
     app: str
     device: Device
-    keep_identity: bool = False
+    keep: tuple[str, ...] = ()
+    on_taken: OnTaken = OnTaken.SHARE
+    is_known: bool = False
+
+
+class Registered(NamedTuple):
+    """The device as it is, and the ids of those that it replaced."""
+
+    device: Device
+    replaced: tuple[str, ...] = ()
+
+
+class AddressTaken(BadRequest):
+    """`device`: who has it."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__("another device has this address")
+        self.device = device
+
+
+class AddressMoved(BadRequest):
+    """The device that had the address has another one now, or is gone."""
+
+    def __init__(self) -> None:
+        super().__init__("the device with this address has another one now")
+
+
+class TooManyShare(BadRequest):
+    """As many devices have the address as may have one."""
+
+    def __init__(self) -> None:
+        super().__init__(f"{SHARED_MAX} other devices have this address")
+
+
+class AnotherApis(BadRequest):
+    """The id is that of a device which was registered over another API."""
+
+    def __init__(self) -> None:
+        super().__init__("a device of another API has this id")
+
+
+class AlreadyBound(BadRequest):
+    """The device is another user's."""
+
+    def __init__(self) -> None:
+        super().__init__("the device is another user's")
+
+
+class TooManyDevices(BadRequest):
+    """The user has as many devices of a kind as a user may have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a user may have {limit} such devices", 40000, 422)
 
 
 class PatchDevice(msgspec.Struct, frozen=True):
@@ -47,16 +117,32 @@ class PatchDevice(msgspec.Struct, frozen=True):
     metadata: dict[str, object] | msgspec.UnsetType | None = msgspec.UNSET
     transport: str | None = None
     recipient: bytes | None = None
+    address: bytes = b""
     update_token: str | None = None
+    on_taken: OnTaken = OnTaken.SHARE
+
+
+class BindUser(msgspec.Struct, frozen=True):
+    """Make a device a user's, who may have `limit` devices of its API and transport. One that is
+    another's stays that: AlreadyBound."""
+
+    app: str
+    id: str
+    user: str
+    limit: int
 
 
 class RemoveDevices(msgspec.Struct, frozen=True):
-    """Remove one device, those of a client, or all; at most REMOVED_AT_ONCE. Decision.reply: the
-    ids of those removed, and whether there are more."""
+    """Remove one device (while it has its address `rev`, where that is given), those of a client,
+    or all, of one API or of any, but none that was changed after `until_ms`; at most
+    REMOVED_AT_ONCE. Decision.reply: the ids of those removed, and whether there are more."""
 
     app: str
     device: str | None = None
     client: str | None = None
+    api: str | None = None
+    rev: int | None = None
+    until_ms: int | None = None
 
 
 class ReportDevice(msgspec.Struct, frozen=True):
@@ -92,25 +178,46 @@ class RemovePush(msgspec.Struct, frozen=True):
 
 
 def register(rows: Rows, command: RegisterDevice, ms: int) -> Decision:
-    """Decision.reply: the device as it is then."""
     _require_app(rows, command.app)
     before = registry.device(rows, command.app, command.device.id)
+    if before and before.api != command.device.api:
+        raise AnotherApis
+    if command.is_known and (before is None or before.address != command.device.address):
+        raise AddressMoved
+    kept = {name: getattr(before, name) for name in command.keep} if before else {}
     device = msgspec.structs.replace(
         command.device,
         created_ms=before.created_ms if before else ms,
         rev=before.rev + 1 if before else 1,
         modified_ms=ms,
         updated_ms=ms,
+        **kept,
     )
-    if before and command.keep_identity:
-        device = msgspec.structs.replace(
-            device, token_id=before.token_id, update_token=before.update_token
-        )
-    return _one(command.app, DeviceRegistered(device), reply=device)
+    return _registered(rows, command.app, device, command.on_taken)
+
+
+def _registered(rows: Rows, app: str, device: Device, on_taken: OnTaken) -> Decision:
+    others = _others(rows, app, device) if device.address else ()
+    if others and on_taken is OnTaken.REFUSE:
+        raise AddressTaken(others[0])
+    if len(others) >= SHARED_MAX and on_taken is OnTaken.SHARE:
+        raise TooManyShare
+    replaced = others if on_taken is OnTaken.REPLACE else ()
+    stream = stream_of(app)
+    events: list[tuple[Stream, object]] = [(stream, DeviceRemoved(id_)) for id_ in replaced]
+    return Decision(
+        [*events, (stream, DeviceRegistered(device))], reply=Registered(device, replaced)
+    )
+
+
+def _others(rows: Rows, app: str, device: Device) -> tuple[str, ...]:
+    """The ids of those of its API with the same address, who are no more than SHARED_MAX."""
+    holders = registry.addressed(rows, app, device.address)
+    return tuple(one.id for one in holders if one.id != device.id and one.api == device.api)
 
 
 def patch(rows: Rows, command: PatchDevice, ms: int) -> Decision:
-    """Decision.reply: the device as it is then."""
+    """Decision.reply: a Registered."""
     before = registry.device(rows, command.app, command.id)
     if before is None:
         raise NotFound("there is no such device")
@@ -123,6 +230,7 @@ def patch(rows: Rows, command: PatchDevice, ms: int) -> Decision:
     if command.recipient is not None:
         changes |= {
             "recipient": command.recipient,
+            "address": command.address,
             "transport": command.transport or before.transport,
             "rev": before.rev + 1,
             "updated_ms": ms,
@@ -131,26 +239,60 @@ def patch(rows: Rows, command: PatchDevice, ms: int) -> Decision:
             "error": None,
         }
     device = msgspec.structs.replace(before, **changes)
-    return _one(command.app, DeviceRegistered(device), reply=device)
+    return _registered(rows, command.app, device, command.on_taken)
+
+
+def bind(rows: Rows, command: BindUser, ms: int) -> Decision:
+    before = registry.device(rows, command.app, command.id)
+    if before is None:
+        raise NotFound("there is no such device")
+    if before.client_id == command.user:
+        return Decision()
+    if before.client_id is not None:
+        raise AlreadyBound
+    like_it = (
+        found
+        for found in registry.client_devices(rows, command.app, command.user, api=before.api)
+        if found.value.transport == before.transport
+    )
+    if sum(1 for _ in islice(like_it, command.limit)) >= command.limit:
+        raise TooManyDevices(command.limit)
+    device = msgspec.structs.replace(before, client_id=command.user, modified_ms=ms)
+    return _one(command.app, DeviceRegistered(device))
 
 
 def remove(rows: Rows, command: RemoveDevices, ms: int) -> Decision:
-    found = list(_named(rows, command))
-    going = found[:REMOVED_AT_ONCE]
+    found = _named(rows, command)
+    going = _at_once(rows, command.app, found)
     stream = stream_of(command.app)
     events = [(stream, DeviceRemoved(id_)) for id_ in going]
     return Decision(events, reply=(going, len(found) > len(going)))
 
 
+def _at_once(rows: Rows, app: str, devices: list[str]) -> list[str]:
+    """The first of them, and no more than others have the patience for: topics take their time."""
+    weight = 0
+    going: list[str] = []
+    for id_ in devices:
+        weight += 1 + topic_rows.count_all(rows, app, id_) // TOPICS_AS_ONE
+        if going and weight > REMOVED_AT_ONCE:
+            break
+        going.append(id_)
+    return going
+
+
 def _named(rows: Rows, command: RemoveDevices) -> list[str]:
     if command.device is not None:
         known = registry.device(rows, command.app, command.device)
-        return [known.id] if known else []
+        is_it = known is not None and command.api in (None, known.api)
+        return [known.id] if known and is_it and command.rev in (None, known.rev) else []
     if command.client is not None:
-        walk = registry.client_devices(rows, command.app, command.client)
+        walk = registry.client_devices(rows, command.app, command.client, api=command.api)
     else:
-        walk = registry.devices(rows, command.app)
-    return [one.value.id for one in islice(walk, REMOVED_AT_ONCE + 1)]
+        walk = registry.devices(rows, command.app, api=command.api)
+    until_ms = command.until_ms
+    going = (one.value.id for one in walk if until_ms is None or one.value.modified_ms <= until_ms)
+    return list(islice(going, REMOVED_AT_ONCE + 1))
 
 
 def report(rows: Rows, command: ReportDevice, ms: int) -> Decision:
@@ -214,6 +356,7 @@ def _require_app(rows: Rows, app: str) -> None:
 DECIDE: dict[type, Decide] = {
     RegisterDevice: register,
     PatchDevice: patch,
+    BindUser: bind,
     RemoveDevices: remove,
     ReportDevice: report,
     Subscribe: subscribe,

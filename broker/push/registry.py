@@ -10,17 +10,19 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 
 from broker.channels.registry import app_prefix
-from broker.events import (
+from broker.event import Kind
+from broker.push import rows as keys
+from broker.push import topic_rows as topics
+from broker.push.events import (
     ChannelSubscribed,
     ChannelUnsubscribed,
     Device,
     DeviceRegistered,
     DeviceRemoved,
-    Kind,
     PushRemoved,
     Subscription,
+    TopicsChanged,
 )
-from broker.push import rows as keys
 from storage import OnTrim, Record, Rows, Stream, Table
 
 TABLE = keys.TABLE
@@ -55,6 +57,8 @@ class PushRegistry:
                 _subscribe(table, app, subscription)
             case ChannelUnsubscribed(subscription):
                 _unsubscribe(table, app, subscription)
+            case TopicsChanged():
+                topics.fold(table, app, record.event)
             case PushRemoved():
                 _remove_all(table, app)
 
@@ -65,22 +69,29 @@ class PushRegistry:
 def _put_device(table: Table, app: str, device: Device) -> None:
     key = keys.device_key(app, device.id)
     row = table.get(key)
-    before = _read_device(row).client_id if row else None
-    if before is not None and before != device.client_id:
-        table.delete(keys.client_key(app, before, device.id))
-    if device.client_id is not None:
-        table.put(keys.client_key(app, device.client_id, device.id), device.id.encode())
+    for stale in _found_by(app, _read_device(row)) if row else ():
+        table.delete(stale)
+    for found_by in _found_by(app, device):
+        table.put(found_by, device.id.encode())
     table.put(key, _encode(device))
+
+
+def _found_by(app: str, device: Device) -> Iterator[bytes]:
+    """The keys of the rows that lead to a device."""
+    if device.client_id is not None:
+        yield keys.client_key(app, device.client_id, device.id)
+    if device.address:
+        yield keys.address_key(app, device.address, device.id)
 
 
 def _remove_device(table: Table, app: str, device: str) -> None:
     row = table.get(keys.device_key(app, device))
     if row is None:
         return
-    client = _read_device(row).client_id
-    if client is not None:
-        table.delete(keys.client_key(app, client, device))
+    for found_by in _found_by(app, _read_device(row)):
+        table.delete(found_by)
     table.delete(keys.device_key(app, device))
+    topics.forget(table, app, device)
     for _, found in list(table.scan(keys.subscriptions_of(app, device=device))):
         _unsubscribe(table, app, _read_subscription(found))
 
@@ -136,20 +147,32 @@ class Found(NamedTuple, Generic[T]):
     value: T
 
 
-def devices(rows: Rows, app: str, after: bytes = b"") -> Iterator[Found[Device]]:
-    """Every device of an app, in an order of their own."""
+def devices(
+    rows: Rows, app: str, after: bytes = b"", api: str | None = None
+) -> Iterator[Found[Device]]:
+    """Every device of an app, or those registered over one API, in an order of their own."""
     prefix = keys.DEVICE + app_prefix(app)
     for key, row in rows.scan(TABLE, prefix, prefix + after if after else b""):
-        yield Found(key[len(prefix) :], _read_device(row))
+        found = _read_device(row)
+        if api in (None, found.api):
+            yield Found(key[len(prefix) :], found)
+
+
+def addressed(rows: Rows, app: str, address: bytes) -> Iterator[Device]:
+    """The devices with an address."""
+    for _, row in rows.scan(TABLE, keys.addressed(app, address)):
+        found = device(rows, app, row.decode())
+        if found is not None:
+            yield found
 
 
 def client_devices(
-    rows: Rows, app: str, client: str, after: bytes = b""
+    rows: Rows, app: str, client: str, after: bytes = b"", api: str | None = None
 ) -> Iterator[Found[Device]]:
     prefix = keys.devices_of(app, client)
     for key, row in rows.scan(TABLE, prefix, prefix + after if after else b""):
         found = device(rows, app, row.decode())
-        if found is not None:
+        if found is not None and api in (None, found.api):
             yield Found(key[len(prefix) :], found)
 
 

@@ -2,8 +2,8 @@
 (reference push.md 3.7). Bounded in rate, as `[meta]log` is.
 """
 
-from broker.events import Device
 from broker.live.app_log import AppLog
+from broker.push.events import Device
 from broker.push.transport import Result
 
 LOG = "log:push"

@@ -4,7 +4,9 @@ What is sent is taken to be checked by whoever read it; what may be done was ask
 `broker.push.identity`. Secrets and addresses are sealed on the way in and opened on the way out.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import suppress
+from functools import cache
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -12,28 +14,41 @@ import msgspec
 import trio
 
 from broker.channels.registry import app_prefix
-from broker.events import Device, Selector, Subscription
-from broker.push import identity, registry
+from broker.errors import BadRequest, NotFound, Overloaded
+from broker.push import identity, notice, registry
+from broker.push.events import ABLY, Device, Following, Selector, Subscription
+from broker.push.key_ids import device_of, of_chain
 from broker.push.lifetime import TTL_MS_MAX, expiry_ms
-from broker.push.outbox_log import AcceptPublish
+from broker.push.month_keys import Encryption, key_identifier
+from broker.push.outbox_log import AcceptPublish, ReportEvent
 from broker.push.registration import (
+    IDENTITY,
+    OWNER,
+    AddressMoved,
+    AddressTaken,
+    BindUser,
+    OnTaken,
     PatchDevice,
     RegisterDevice,
+    Registered,
     RemoveDevices,
     Subscribe,
     Unsubscribe,
 )
 from broker.push.registry import Found
-from broker.push.rows import SUBSCRIPTION, subscribers_of, subscriptions_of
-from broker.push.sealing import Sealer, device_of, key_id
+from broker.push.rows import TARGET, subscribers_of, subscriptions_of
+from broker.push.sealing import Sealer
+from broker.push.topics import Topics
 from broker.storage_errors import mapped
 from storage import Log, View
 
 T = TypeVar("T")
+_NOT_TAKEN = (BadRequest, NotFound, Overloaded)
 
 
 class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A device as it is to be registered."""
+    """A device as it is to be registered. `address`: text that others with the same address have
+    too, and that it is found by; empty where nobody looks."""
 
     id: str
     platform: str
@@ -42,6 +57,8 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
     secret: str | None = None
     client_id: str | None = None
     metadata: dict[str, Any] | None = None
+    api: str = ABLY
+    address: str = ""
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
@@ -52,13 +69,42 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Push:
-    def __init__(self, log: Log, sealer: Sealer) -> None:
+    """`topics`: what devices are subscribed to beside channels."""
+
+    def __init__(self, log: Log, sealer: Sealer, default_app: Callable[[], str]) -> None:
+        self.topics = Topics(log)
         self._log = log
         self._sealer = sealer
+        self._default_app = default_app
 
-    def device(self, app: str, id_: str) -> Device | None:
+    async def __call__(
+        self,
+        payload: dict[str, Any],
+        *,
+        app: str | None = None,
+        device_id: str | None = None,
+        client_id: str | None = None,
+        channel: str | None = None,
+        matrix_channel: str | None = None,
+    ) -> None:
+        """Notify a device, a client's devices, the subscribers of a channel, or the Matrix pushers
+        that have a channel enabled: all, or a client's. `payload`: as `POST /push/publish` takes it
+        beside the recipient. On disk when this returns. Raises BadRequest."""
+        selector = notice.selector(device_id, client_id, channel, matrix_channel)
+        notice.check(payload)
+        await self.publish(app or self._default_app(), selector, payload)
+
+    def device(self, app: str, id_: str, api: str | None = ABLY) -> Device | None:
+        """A device of an API, or of any."""
         with mapped(), self._log.view() as view:
-            return registry.device(view, app, id_)
+            found = registry.device(view, app, id_)
+        return found if found is not None and api in (None, found.api) else None
+
+    async def addressed(self, app: str, address: str) -> list[Device]:
+        """The devices that were registered with this text as their address."""
+        digest = self._sealer.address_digest(app, address)
+        with mapped():
+            return await self._log.query(lambda view: list(registry.addressed(view, app, digest)))
 
     def recipient(self, app: str, device: Device) -> dict[str, Any]:
         """The address of a device."""
@@ -68,15 +114,65 @@ class Push:
         found = self._sealer.open(app, device.id, device.secret)
         return found if isinstance(found, str) else None
 
-    async def register(self, app: str, spec: DeviceSpec, *, keep_identity: bool = False) -> Device:
-        """Make a device, or replace it. It is given a new identity, or keeps the one it has: who
-        is not told a new one must."""
+    async def register(
+        self,
+        app: str,
+        spec: DeviceSpec,
+        *,
+        keep: tuple[str, ...] = (),
+        on_taken: OnTaken = OnTaken.SHARE,
+        is_known: bool = False,
+        encryption: Encryption | None = None,
+    ) -> Device:
+        """Make a device, or replace it. `keep`: what stays of the one that is there; who is not
+        told a new IDENTITY must keep it. `is_known`: it is there, with this address. `encryption`:
+        of an address that names its key chain; without, the device has none any more. Raises
+        AnotherApis, AddressTaken, AddressMoved, TooManyShare."""
         while True:
             await self._sealer.ensure(app, spec.id)
-            command = RegisterDevice(app, self._sealed(app, spec), keep_identity)
-            device: Device = await self._run(app, command)
-            if self._sealer.open(app, device.id, device.recipient) is not None:
+            try:
+                if encryption is not None:
+                    now_ms = self._log.clock.now()
+                    await self._sealer.months.begin(app, spec.id, encryption, now_ms)
+                command = RegisterDevice(app, self._sealed(app, spec), keep, on_taken, is_known)
+                device = await self._registered(app, command)
+            except _NOT_TAKEN:  # after anything else it may be there all the same
+                await self._destroy(self._sealer.ids_of(app, spec.id))
+                raise
+            if self._has_its_keys(app, device, encryption):
                 return device  # else it was removed meanwhile, and its key with it
+
+    def _has_its_keys(self, app: str, device: Device, encryption: Encryption | None) -> bool:
+        if self._sealer.open(app, device.id, device.recipient) is None:
+            return False
+        months = self._sealer.months
+        return encryption is None or months.has(app, device.id, encryption.key_identifier)
+
+    async def register_address(self, app: str, spec: DeviceSpec) -> Device:
+        """The device of this API that has this address, with what is new of it, or a new one. It
+        stays whose it is. Of two who register an address at once, one is told the other's device.
+        """
+        while True:
+            holders = await self.addressed(app, spec.address)
+            known = next((one.id for one in holders if one.api == spec.api), None)
+            with suppress(AddressTaken, AddressMoved):  # since it was looked for
+                return await self.register(
+                    app,
+                    msgspec.structs.replace(spec, id=known or spec.id),
+                    keep=(*IDENTITY, *OWNER),
+                    on_taken=OnTaken.REPLACE if known else OnTaken.REFUSE,
+                    is_known=known is not None,
+                )
+
+    async def _registered(self, app: str, command: RegisterDevice | PatchDevice) -> Device:
+        with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
+            done: Registered = await self._run(app, command)
+            gone = {key for id_ in done.replaced for key in self._sealer.ids_of(app, id_)}
+            if self._sealer.months.ids(app, done.device.id):  # perhaps of the address of before
+                gone |= self._sealer.ids_of(app, done.device.id) - self._used(app, done.device.id)
+            if gone:
+                await self._destroy(gone)
+        return done.device
 
     def _sealed(self, app: str, spec: DeviceSpec) -> Device:
         return Device(
@@ -90,33 +186,57 @@ class Push:
             metadata=spec.metadata,
             token_id=identity.new_token_id(),
             update_token=identity.new_token_id(),
+            api=spec.api,
+            address=self._address(app, spec.address),
         )
 
+    def _address(self, app: str, text: str) -> bytes:
+        return self._sealer.address_digest(app, text) if text else b""
+
     async def patch(
-        self, app: str, id_: str, *, recipient: dict[str, Any] | None = None, **changes: Any
+        self,
+        app: str,
+        id_: str,
+        *,
+        recipient: dict[str, Any] | None = None,
+        address: str = "",
+        **changes: Any,
     ) -> Device:
-        """Change some of a device; `changes`: client_id, metadata, update_token. Raises NotFound
-        40400."""
-        identity.known(self.device(app, id_))
+        """Change some of a device; `changes`: client_id, metadata, update_token, on_taken. Raises
+        NotFound 40400."""
+        identity.known(self.device(app, id_, api=None))
         if recipient is not None:
+            changes["address"] = self._address(app, address)
             await self._sealer.ensure(app, id_)
             changes["recipient"] = self._sealer.seal(app, id_, recipient)
             changes["transport"] = str(recipient.get("transportType"))
-        device: Device = await self._run(app, PatchDevice(app, id_, **changes))
-        return device
+        return await self._registered(app, PatchDevice(app, id_, **changes))
+
+    async def bind(self, app: str, id_: str, user: str, limit: int) -> None:
+        """Make a device a user's. Raises NotFound, AlreadyBound, TooManyDevices."""
+        await self._run(app, BindUser(app, id_, user, limit))
 
     async def remove(
-        self, app: str, *, device: str | None = None, client: str | None = None
+        self,
+        app: str,
+        *,
+        device: str | None = None,
+        client: str | None = None,
+        api: str | None = ABLY,
+        rev: int | None = None,
+        until_ms: int | None = None,
     ) -> None:
-        """Remove a device, those of a client, or all; with what they were subscribed to, and for
-        good: what is left of them cannot be read."""
+        """Remove a device (while it has its address `rev`), those of a client, or all, of an API or
+        of any, but none that was changed after `until_ms`; with what they were subscribed to, and
+        for good: what is left of them cannot be read."""
         more = True
         while more:
             with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
-                ids, more = await self._run(app, RemoveDevices(app, device, client))
+                command = RemoveDevices(app, device, client, api, rev, until_ms)
+                ids, more = await self._run(app, command)
                 # Of one that was removed before, too: its key may have outlived it.
                 named = [*ids, device] if device is not None else ids
-                await self._destroy({key_id(app, id_) for id_ in named})
+                await self._destroy({key for id_ in named for key in self._sealer.ids_of(app, id_)})
 
     async def forget_strangers(self, app: str | None = None) -> None:
         """Destroy the keys of devices that are not there: of a deleted app, or, before anything
@@ -124,8 +244,22 @@ class Push:
         known = self._sealer.ids()
         await self._destroy({id_ for id_ in known if app in (None, device_of(id_)[0])})
 
-    async def _destroy(self, ids: set[str]) -> None:
-        await self._sealer.destroy(ids, lambda id_: self.device(*device_of(id_)) is not None)
+    async def _destroy(self, ids: Set[str]) -> None:
+        used = cache(self._used)  # all are looked at in one moment, when it is their turn
+        with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
+            await self._sealer.destroy(ids, lambda id_: id_ in used(*device_of(id_)))
+
+    def _used(self, app: str, device_id: str) -> Set[str]:
+        """The ids of a device's keys; of its chains', only of the one that its address names."""
+        device = self.device(app, device_id, api=None)
+        if device is None:
+            return frozenset()
+        ids = self._sealer.ids_of(app, device_id)
+        if len(ids) == 1:
+            return ids
+        named = key_identifier(self.recipient(app, device))
+        months = self._sealer.months
+        return {id_ for id_ in ids if of_chain(id_) is None or months.is_of(id_, named)}
 
     async def subscribe(self, app: str, subscription: Subscription) -> None:
         """Raises Unauthorized 40100 where push is not enabled, NotFound for an unknown device."""
@@ -143,13 +277,35 @@ class Push:
         while await self._run(app, Unsubscribe(app, channel, device, client)):
             pass
 
-    async def publish(
-        self, app: str, selector: Selector, payload: dict[str, Any], ttl_ms: int = TTL_MS_MAX
+    async def report(
+        self,
+        app: str,
+        publish: str,
+        device: str,
+        what: str,
+        at_ms: int,
+        following: Sequence[Following] = (),
     ) -> None:
-        """Accept a notification: on disk when this returns, and delivered from then on."""
+        """A device says what became of a notification. What it said before changes nothing."""
+        await self._run(app, ReportEvent(app, publish, device, what, at_ms, tuple(following)))
+
+    async def publish(
+        self,
+        app: str,
+        selector: Selector,
+        payload: dict[str, Any],
+        ttl_ms: int = TTL_MS_MAX,
+        following: Sequence[Following] = (),
+        beside: Sequence[Following] = (),
+        cost: int = 256,
+    ) -> None:
+        """Accept a notification: on disk when this returns, and delivered from then on.
+        `following`: what is published when everybody has been tried once; `beside`: what is at
+        once. `cost`: the bytes of it all, about."""
         now_ms = self._log.clock.now()
         expires_ms = min(now_ms + ttl_ms, expiry_ms(payload, now_ms))
-        await self._run(app, AcceptPublish(app, selector, payload, expires_ms))
+        command = AcceptPublish(app, selector, payload, expires_ms, tuple(following), tuple(beside))
+        await self._run(app, command, cost)
 
     async def publish_each(
         self, app: str, notices: Sequence[tuple[Selector, dict[str, Any]]]
@@ -166,14 +322,20 @@ class Push:
                     raise result
 
     async def devices(
-        self, app: str, *, client: str | None = None, after: bytes = b"", limit: int
+        self,
+        app: str,
+        *,
+        client: str | None = None,
+        after: bytes = b"",
+        limit: int,
+        api: str | None = ABLY,
     ) -> Page[Device]:
-        """Devices of an app, or of a client."""
+        """Devices of an app, or of a client; of an API, or of any."""
 
         def walk(view: View) -> Iterator[Found[Device]]:
             if client is not None:
-                return registry.client_devices(view, app, client, after)
-            return registry.devices(view, app, after)
+                return registry.client_devices(view, app, client, after, api)
+            return registry.devices(view, app, after, api)
 
         return await self._page(walk, limit)
 
@@ -197,7 +359,7 @@ class Push:
         elif channel is not None:
             prefix = subscribers_of(app, channel)
         else:
-            prefix = SUBSCRIPTION + app_prefix(app)
+            prefix = TARGET + app_prefix(app)  # which other spaces' topics have no rows in
 
         def walk(view: View) -> Iterator[Found[Subscription]]:
             for found in registry.subscriptions(view, prefix, after):
@@ -215,6 +377,6 @@ class Push:
         with mapped():
             return await self._log.query(ask)
 
-    async def _run(self, app: str, command: Any) -> Any:
+    async def _run(self, app: str, command: Any, cost: int = 256) -> Any:
         with mapped():
-            return (await self._log.submit(command, app=app)).reply
+            return (await self._log.submit(command, app=app, cost=cost)).reply

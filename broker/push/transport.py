@@ -5,7 +5,7 @@ that, for the notification and for the device, is decided by the outbox (referen
 """
 
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -31,12 +31,25 @@ class Verdict(Enum):
     MISCONFIGURED = "misconfigured"
 
 
+class MonthKey(NamedTuple):
+    """What to encrypt with for a device that registered encryption. month: whose key it is,
+    "2023-10"."""
+
+    month: str
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"<MonthKey of {self.month}>"
+
+
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     """One notification for one device.
 
     id: the same at every attempt, 32 hex digits. recipient: `transportType` and the address, in the
     protocol's names. payload: as it was published, not yet any provider's. expires_ms: when nobody
-    wants it any more. updated_ms: since when the device has this address.
+    wants it any more. updated_ms: since when the device has this address. made: how many attempts
+    were before. month_key: of a device whose address has `encryption`; None where its chain is
+    gone.
     """
 
     id: str
@@ -45,18 +58,22 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     payload: dict[str, Any]
     expires_ms: int
     updated_ms: int = 0
+    month_key: MonthKey | None = None
+    made: int = 0
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What came of an attempt. code, message: for the device's error, and for the log.
     retry_after_ms: what the provider asked for. is_of_address: the trouble is this address's, and
-    says nothing of the endpoint: other addresses there may be fine."""
+    says nothing of the endpoint: other addresses there may be fine. is_shared: one request was for
+    several, and another of them says what it tells of the endpoint."""
 
     verdict: Verdict
     code: int = 0
     message: str = ""
     retry_after_ms: int | None = None
     is_of_address: bool = False
+    is_shared: bool = False
 
 
 SENT = Result(verdict=Verdict.SENT)

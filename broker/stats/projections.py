@@ -15,7 +15,8 @@ from collections.abc import Iterator
 import msgspec
 
 from broker.channels.registry import app_prefix
-from broker.events import Kind, StatsCounted, StatsRecorded, StatsRemoved
+from broker.event import Kind
+from broker.events import StatsCounted, StatsRecorded, StatsRemoved
 from broker.stats.counters import Counters, merge
 from broker.stats.intervals import DAY_MS, HOUR_MS, LAST_MS, Unit, floor, interval_id, parse_id
 from storage import OnTrim, Record, Rows, Stream, Table

@@ -25,7 +25,8 @@ import trio
 
 from broker.channels import lifecycle
 from broker.errors import BrokerError
-from broker.events import AppDeleted, Kind
+from broker.event import Kind
+from broker.events import AppDeleted
 from broker.live.timers import Timers
 from broker.stats.activity import Activity
 from broker.stats.gauges import Gauges

@@ -11,14 +11,8 @@ gone, metachannels). What a namespace persists is judged by its rules as they st
 from collections.abc import Callable, Sequence
 
 from broker.channels.meta import QUALIFIER
-from broker.events import (
-    ChannelOpened,
-    ConnectionOpened,
-    Kind,
-    MemberEntered,
-    MemberLeft,
-    MemberUpdated,
-)
+from broker.event import Kind
+from broker.events import ChannelOpened, ConnectionOpened, MemberEntered, MemberLeft, MemberUpdated
 from broker.stats.counters import (
     CHANNELS,
     CONNECTIONS,

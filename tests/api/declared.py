@@ -18,7 +18,7 @@ from broker import Broker
 @cache
 def endpoints() -> dict[str, Endpoint]:
     """Every route by the id of its operation; no broker stands behind them."""
-    nothing = cast("Broker", SimpleNamespace(series="declared", push=None))
+    nothing = cast("Broker", SimpleNamespace(series="declared", push=None, clock=None))
     app = create_app(nothing, ServerSettings(), sandbox=True)
     found = list(openapi.endpoints(app))
     by_id = {endpoint.operation.id: endpoint for endpoint in found}

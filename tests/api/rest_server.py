@@ -22,6 +22,7 @@ from api.push.transports import Transports
 from api.settings import ServerSettings
 from broker.auth.credentials import Key
 from broker.clock import Clock, wall_clock
+from tests import met
 
 JSON = "application/json"
 MSGPACK = "application/x-msgpack"
@@ -111,7 +112,7 @@ class RestServer:
             headers=headers,
             verify=self.verify,
             timeout=30,
-            event_hooks={"request": [self._name_message]},
+            event_hooks={"request": [self._name_message], "response": [_note]},
             **options,
         )
         return await self.stack.enter_async_context(client)
@@ -154,6 +155,16 @@ def _begun_minute() -> Clock:
     at what was appended want to see what they did."""
     late_ms = wall_clock() % 60_000
     return lambda: wall_clock() - late_ms
+
+
+async def _note(response: httpx.Response) -> None:
+    if not met.is_wanted():
+        return
+    await response.aread()
+    request = response.request
+    path = request.url.raw_path.decode().partition("?")[0]
+    said = response.text[: met.SAID_MAX]
+    met.note(met.Met(request.method, path, response.status_code, said))
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from broker import BrokerSettings
-from broker.events import Kind
+from broker.event import Kind
 from storage import Record, Span, Stream
 from tests.api.rest_server import (
     JSON,

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker.clock import wall_clock
-from broker.events import Kind, StatsRecorded
+from broker.event import Kind
+from broker.events import StatsRecorded
 from broker.stats.intervals import MINUTE_MS
 from storage import Record
 from storage.reading import read_after
@@ -116,10 +117,10 @@ def encoded(value: Any, content_type: str) -> bytes:
     return json.dumps(value, default=lambda raw: raw.decode("latin-1")).encode()
 
 
-async def examples(strategy: Any, check: Check) -> None:
+async def examples(strategy: Any, check: Check, how: settings = EXAMPLES) -> None:
     """Run `check` on this event loop for every example."""
 
-    @EXAMPLES
+    @how
     @given(strategy)
     def run(example: Any) -> None:
         trio.from_thread.run(check, example)

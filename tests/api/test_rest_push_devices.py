@@ -357,3 +357,11 @@ async def test_apps_do_not_see_each_other(server: RestServer) -> None:
     assert decode(await stranger.get(DEVICES)) == []
     await stranger.delete(DEVICES)
     assert await listed(server) == ["dev"]
+
+
+async def test_a_secret_stays_until_another_is_given(server: RestServer) -> None:
+    await send(server.client, "POST", DEVICES, new_device("dev", deviceSecret="geheim"))
+    await send(server.client, "PUT", one("dev"), new_device("dev"))
+    assert (await get(server))["deviceSecret"] == "geheim"
+    await send(server.client, "PUT", one("dev"), new_device("dev", deviceSecret="anders"))
+    assert (await get(server))["deviceSecret"] == "anders"

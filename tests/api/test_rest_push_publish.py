@@ -12,7 +12,7 @@ import trio
 
 from api.rest.push_publish import NOTICES_MAX
 from broker.channel import Channel
-from broker.events import Kind
+from broker.event import Kind
 from broker.tenancy import NamespaceRules
 from tests.api.push_bodies import SUBSCRIPTIONS, TARGET, enable_push, to_channel
 from tests.api.rest_server import (
@@ -119,6 +119,11 @@ async def test_a_form_notifies(pushed: RestServer) -> None:
     assert await arrived(pushed, "to:pad", 1) == [{"data": 1}]
 
 
+async def test_a_notification_may_be_for_matrix_pushers_alone(pushed: RestServer) -> None:
+    body = {"recipient": {"clientId": "gone"}, "matrix": {"counts": {"unread": 1}}}
+    assert (await send(pushed.client, "POST", PUBLISH, body)).status_code == 204
+
+
 async def test_nobody_is_a_recipient_too(pushed: RestServer) -> None:
     for recipient in ({"deviceId": "gone"}, {"clientId": "gone"}):
         reply = await send(pushed.client, "POST", PUBLISH, {"recipient": recipient, "data": 1})
@@ -141,6 +146,7 @@ async def test_nobody_is_a_recipient_too(pushed: RestServer) -> None:
         ({"recipient": {"deviceId": "dev"}, "xxx": 5}, "notification, data"),
         ({"recipient": {"deviceId": "dev"}, "notification": "hi"}, "notification"),
         ({"recipient": {"deviceId": "dev"}, "apns": [1]}, "apns"),
+        ({"recipient": {"deviceId": "dev"}, "matrix": "x"}, "matrix"),
         ([], "object"),
     ],
 )

@@ -199,6 +199,20 @@ async def test_a_device_sees_to_itself_only(server: RestServer) -> None:
     assert (await device.delete(SUBSCRIPTIONS, params=DEVS)).status_code == 204
 
 
+async def test_a_device_lists_what_it_is_told_itself_and_as_its_clients(
+    server: RestServer,
+) -> None:
+    """RSH7e: with its own id and its client's at once."""
+    await enable_push(server)
+    device = await with_token(server, clientId="ann")
+    for wanted in (DEVS, ANNS, {"channel": "push:a", "clientId": "bob"}):
+        assert (await subscribe(server.client, wanted)).status_code == 201
+    own = {"deviceId": "dev", "clientId": "ann", "concatFilters": "true"}
+    assert decode(await device.get(SUBSCRIPTIONS, params=own)) == [DEVS, ANNS]
+    for stranger in ({**own, "clientId": "bob"}, {"clientId": "ann"}, {**own, "deviceId": "x"}):
+        assert error_of(await device.get(SUBSCRIPTIONS, params=stranger)) == NOT_PERMITTED
+
+
 async def test_a_device_that_puts_itself_stays_who_it_is(server: RestServer) -> None:
     """Its client and metadata are an admin's to say, and its token goes on working."""
     device = await with_token(server, clientId="ann", metadata={"a": 1})

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
-from broker.events import Subscription
+from broker.push.events import Subscription
 from broker.push.registration import REMOVED_AT_ONCE
 from broker.tenancy import NamespaceRules
 from tests.api.push_bodies import DEVICES, SUBSCRIPTIONS, enable_push, new_device

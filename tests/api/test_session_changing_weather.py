@@ -26,7 +26,8 @@ import broker
 from api.realtime.protocol import RESUMED, Action
 from broker import BrokerSettings
 from broker.channels.modes import DEFAULT, Mode
-from broker.events import Kind, MessageAnnotated, MessageAppended, MessagePublished
+from broker.event import Kind
+from broker.events import MessageAnnotated, MessageAppended, MessagePublished
 from broker.interactions.state import APPEND, DELETE, UPDATE
 from broker.live import follower, given
 from broker.messages.serials import render

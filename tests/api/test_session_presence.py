@@ -11,7 +11,7 @@ from api.realtime.protocol import HAS_PRESENCE, Action
 from broker import BrokerSettings
 from broker.channels.modes import Mode
 from broker.channels.presence import PresenceAction
-from broker.events import Kind
+from broker.event import Kind
 from storage import Cut, Stream
 from tests.api.conversation import Client, Talk, talking
 

@@ -21,7 +21,7 @@ import broker
 from api.realtime.protocol import RESUMED, Action
 from broker import BrokerSettings, Message
 from broker.channels.presence import PresenceAction, members
-from broker.events import Kind
+from broker.event import Kind
 from broker.messages.serials import render
 from storage import LogSettings, Span, Stream
 from tests.api.conversation import STUCK_S, Client, Talk, talking

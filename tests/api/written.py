@@ -1,6 +1,8 @@
 """Whether a request wrote anything: what the server writes by itself is looked past."""
 
-from broker.events import ChannelOpened, DeliverySettled, Kind, PublishProgressed
+from broker.event import Kind
+from broker.events import ChannelOpened
+from broker.push.events import DeliverySettled, PublishProgressed
 from storage import Record
 from tests.api.push_bodies import TARGET
 from tests.api.rest_server import RestServer

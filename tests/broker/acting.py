@@ -18,7 +18,7 @@ from broker import Broker
 from broker.channels.modes import DEFAULT
 from broker.channels.occupancy import Attach, Detach
 from broker.channels.presence import Change, ChangePresence, PresenceAction, members
-from broker.events import Kind
+from broker.event import Kind
 from broker.live.timers import TICKS_PER_SECOND
 from broker.messages.message import PresenceMessage
 from storage import Log, Outcome, Record, Span, Stream

@@ -7,7 +7,7 @@ import pytest
 import broker
 from broker import Broker, BrokerSettings, Message, offline
 from broker.channels.registry import channels
-from broker.events import Kind
+from broker.event import Kind
 from broker.settings import HOUR_MS
 from broker.tenancy import NamespaceRules
 from storage import LogSettings, Stream

@@ -22,7 +22,7 @@ import trio
 import broker
 from broker import Broker, BrokerError, BrokerSettings, offline
 from broker.domain import PROJECTIONS
-from broker.events import Kind
+from broker.event import Kind
 from broker.interactions.keys import TABLE
 from broker.interactions.state import APPEND, DELETE, UPDATE
 from broker.messages.message import StoredMessage

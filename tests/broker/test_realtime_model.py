@@ -27,7 +27,8 @@ from broker.channels.modes import ALL, DEFAULT, Mode
 from broker.channels.presence import Change, ChangePresence, LeaveMembers, PresenceAction
 from broker.channels.registry import channels
 from broker.domain import PROJECTIONS, broker_domain
-from broker.events import Kind, MemberLeft
+from broker.event import Kind
+from broker.events import MemberLeft
 from broker.live.connection_log import (
     CloseConnection,
     ExpireConnection,

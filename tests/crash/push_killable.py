@@ -5,6 +5,7 @@ Its provider is whoever reads the journal, so what was delivered outlives the pr
 
     S number             about to be accepted
     A number             accepted
+    T number address     about to be tried, of those who are told in order
     D number address id  delivered
     I                    nothing is on its way any more
 
@@ -30,7 +31,7 @@ from broker.push import outbox, outbox_log
 from broker.push.transport import SENT, Outgoing, Result, Verdict
 from storage import opening
 from tests.crash.killable import check_in_fork, serve
-from tests.crash.push_recipients import TRANSPORT, selector
+from tests.crash.push_recipients import IN_ORDER, TRANSPORT, following, selector
 from tests.crash.workload import say
 
 PAGE_DEVICES, PAGE_PATIENCE_S, LEASE_MS = 10, 0.005, 500
@@ -58,6 +59,8 @@ class Provider:
         return outgoing.id
 
     async def send(self, outgoing: Outgoing) -> Result:
+        if outgoing.recipient["address"] in IN_ORDER:
+            say("T", outgoing.payload["number"], outgoing.recipient["address"])
         if self._chance.random() < 0.3:
             await trio.sleep(self._chance.random() * LATENCY_S_MAX)
         if outgoing.id not in self._refused and self._chance.random() < 0.2:
@@ -70,7 +73,8 @@ class Provider:
 
 async def publish(b: Broker, number: int) -> None:
     say("S", number)
-    await b.push.publish(b.default_app(), selector(number), {"number": number})
+    payload = {"number": number}
+    await b.push.publish(b.default_app(), selector(number), payload, following=following(number))
     say("A", number)
 
 

@@ -5,6 +5,8 @@ it meant in the log too. After the kills one more life delivers what is left. Th
 was accepted was delivered to every recipient at least once, and to nobody else; what was never
 answered was delivered to all of its recipients or to none; nothing was delivered that was not
 offered; a delivery had one id however often it was made, and within one life it was made once.
+What came of a notification was published once, and adds up. Devices that are told in order were
+tried in that of the log, over all lives.
 
 TIDELOG_PUSH_KILLS=1000 kills more often. A seed fixes what to publish and when to kill, not the
 scheduler.
@@ -19,10 +21,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 
+import broker
+from broker.event import Kind
+from broker.push.events import PublishAccepted, Tally
+from storage import Span, Stream
 from tests.crash.push_killable import Life
-from tests.crash.push_recipients import prepare, recipients
+from tests.crash.push_recipients import IN_ORDER, following, prepare, recipients
 from tests.crash.require import knob
 from tests.crash.zygote import Zygote
 
@@ -49,6 +56,7 @@ class Journal:
     offered: set[int] = field(default_factory=set)
     accepted: set[int] = field(default_factory=set)
     ids: defaultdict[Delivery, set[str]] = field(default_factory=lambda: defaultdict(set))
+    tried: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     made: int = 0
     twice_in_a_life: list[Delivery] = field(default_factory=list)
     in_this_life: set[Delivery] = field(default_factory=set)
@@ -60,6 +68,8 @@ class Journal:
                 self.offered.add(int(rest[0]))
             case "A":
                 self.accepted.add(int(rest[0]))
+            case "T":
+                self.tried[rest[1]].append(int(rest[0]))
             case "D":
                 self._delivered((int(rest[0]), rest[1]), rest[2])
             case "I":
@@ -90,6 +100,45 @@ class Journal:
         if len({id_ for ids in self.ids.values() for id_ in ids}) < len(self.ids):
             found.append("two deliveries share an id")
         return found + [f"{of} was made twice in one life" for of in self.twice_in_a_life]
+
+
+@dataclass
+class Log:
+    """What the log has of it: numbers as they were accepted, and what was told of each."""
+
+    order: list[int] = field(default_factory=list)
+    tallies: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+
+    def note(self, event: PublishAccepted) -> None:
+        number = int(str(event.payload["number"]))
+        if "tally" in event.payload:
+            tally = msgspec.convert(event.payload["tally"], Tally)
+            self.tallies[number].append(sum((*tally.sent.values(), *tally.failed.values())))
+        else:
+            self.order.append(number)
+
+    def violations(self, journal: Journal) -> list[str]:
+        at = {number: place for place, number in enumerate(self.order)}
+        found = [
+            f"{address} was tried with {numbers}"
+            for address, numbers in journal.tried.items()
+            if [at[number] for number in numbers] != sorted(at[number] for number in numbers)
+        ]
+        for number in self.order:
+            told = [len(recipients(number)) - 1] if following(number) else []
+            if self.tallies[number] != told:
+                found.append(f"of {number} was told {self.tallies[number]}")
+        return found
+
+
+async def read_log(path: Path) -> Log:
+    log = Log()
+    async with broker.open(path, hold_connections=False) as b:
+        stream = Stream(b.default_app(), "", Kind.PUBLISHES)
+        for record in (await b.log.read(stream, Span(), limit=1_000_000)).records:
+            if isinstance(record.event, PublishAccepted):
+                log.note(record.event)
+    return log
 
 
 @dataclass
@@ -132,9 +181,12 @@ class Story:
         assert status == (0 if life.drains else signal.SIGKILL), f"it ended by itself: {status}"
 
 
-def check(story: Story) -> None:
-    found = story.journal.violations()
+async def check(story: Story) -> None:
+    log = await read_log(story.path)
+    found = story.journal.violations() + log.violations(story.journal)
     assert not found, found[:10]
+    assert log.tallies
+    assert len(story.journal.tried) == len(IN_ORDER)
 
 
 async def test_nobody_is_left_out(
@@ -150,7 +202,7 @@ async def test_nobody_is_left_out(
         for _ in range(min(LIVES_PER_LOG, KILLS - number)):
             story.live_and_die()
         story.drain()
-        check(story)
+        await check(story)
     deaths = sum(story.deaths for story in stories)
     made = sum(story.journal.made for story in stories)
     repeats = sum(story.journal.repeats for story in stories)
@@ -170,6 +222,19 @@ HARMS = {
     "shared": "share an id",
     "twice": "twice in one life",
 }
+
+
+def test_the_check_finds_what_is_out_of_order_and_what_was_told_twice() -> None:
+    log, journal = Log(order=[5, 1, 2]), Journal(tried=defaultdict(list, d0=[5, 5, 1, 2], d1=[2]))
+    assert log.violations(journal) == []
+    journal.tried["d1"].append(1)
+    assert log.violations(journal) == ["d1 was tried with [2, 1]"]
+    log = Log(order=[4])
+    assert log.violations(Journal()) == ["of 4 was told []"]
+    log.tallies[4] += [33, 33]
+    assert log.violations(Journal()) == ["of 4 was told [33, 33]"]
+    log.tallies[4] = [32]
+    assert log.violations(Journal()) == ["of 4 was told [32]"]
 
 
 @pytest.mark.parametrize("harm", HARMS)

@@ -195,6 +195,21 @@ def test_a_key_that_could_not_be_destroyed_is_still_known(of_three: Path) -> Non
     assert contents(of_three) == {"0": key(0), "2": key(2), "3": key(3)}
 
 
+def test_a_change_is_one_step(of_three: Path) -> None:
+    """What takes the place of another, what is new, and what goes: all of it, or nothing."""
+    with opened(of_three) as keys:
+        before = (of_three / NAME).stat().st_ino
+        keys.change({"0": key(7), "3": key(3)}, {"1", "never there"})
+        assert (of_three / NAME).stat().st_ino != before
+        with file_size_limit(20), pytest.raises(LogFull, match="key file"):
+            keys.change({"0": key(8)}, {"2"})
+        assert (keys.get("0"), keys.get("2")) == (key(7), key(2))
+    assert contents(of_three) == {"0": key(7), "2": key(2), "3": key(3)}
+    everything = b"".join(file.read_bytes() for file in of_three.iterdir())
+    assert key(0) not in everything
+    assert key(1) not in everything
+
+
 def test_no_more_files_are_held_open(of_three: Path) -> None:
     with opened(of_three) as keys:
         before = open_files()

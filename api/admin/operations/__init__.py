@@ -4,8 +4,8 @@ The command line, the admin socket and tests all go through `run`, `stream` and 
 operation means the same wherever it is called. Arguments are checked before anything runs
 (`arguments`). Results are plain values for JSON.
 
-An async generator is an operation that streams. Results of `keys.*` hold secrets: the socket is
-its owner's alone, and nothing here is ever logged.
+An async generator is an operation that streams. Results of `keys.*` and `beams.*` hold secrets: the
+socket is its owner's alone, and nothing here is ever logged.
 """
 
 import inspect
@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import msgspec
 
-from api.admin.operations import messages, push, tenancy, upkeep
+from api.admin.operations import beams, messages, push, tenancy, upkeep
 from api.admin.operations.arguments import argument_struct, converted
 from broker import Broker, NotFound
 
@@ -40,6 +40,12 @@ OPERATIONS: dict[str, Operation] = {
     "push.remove": push.remove_device,
     "push.send": push.send,
     "push.status": push.status,
+    "beams.create": beams.create_instance,
+    "beams.list": beams.list_instances,
+    "beams.remove": beams.remove_instance,
+    "beams.webhooks.add": beams.add_webhook,
+    "beams.webhooks.list": beams.list_webhooks,
+    "beams.webhooks.remove": beams.remove_webhook,
     "purge": upkeep.purge,
     "rebuild": upkeep.rebuild,
     "sweep": upkeep.sweep,

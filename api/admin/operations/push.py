@@ -8,8 +8,8 @@ from typing import Any
 from api.admin.operations.arguments import INVALID_ARGUMENTS, existing_app
 from broker import Broker, NotFound
 from broker.errors import BadRequest
-from broker.events import Device, Selector
 from broker.messages import serials
+from broker.push.events import APIS, Device, Selector
 
 DEVICES_MAX = 1_000
 PUBLISHES_MAX = 100
@@ -21,16 +21,18 @@ async def list_devices(
     """Devices of an app, or of one of its clients."""
     if not 1 <= limit <= DEVICES_MAX:
         raise BadRequest(f"limit must be 1 to {DEVICES_MAX}", INVALID_ARGUMENTS)
-    page = await broker.push.devices(existing_app(broker, app), client=client_id, limit=limit)
+    page = await broker.push.devices(
+        existing_app(broker, app), client=client_id, limit=limit, api=None
+    )
     return [_device_fields(device) for device in page.items]
 
 
 async def remove_device(broker: Broker, device: str, app: str | None = None) -> None:
     """Remove a device and its subscriptions; what was stored of it cannot be read any more."""
     app = existing_app(broker, app)
-    if broker.push.device(app, device) is None:
+    if broker.push.device(app, device, api=None) is None:
         raise NotFound(f"there is no device {device!r}")
-    await broker.push.remove(app, device=device)
+    await broker.push.remove(app, device=device, api=None)
 
 
 async def send(
@@ -46,9 +48,9 @@ async def send(
     if sum(one is not None for one in (device, client_id, channel)) != 1:
         raise BadRequest("give one of device, client_id and channel", INVALID_ARGUMENTS)
     app = existing_app(broker, app)
-    if device is not None and broker.push.device(app, device) is None:
+    if device is not None and broker.push.device(app, device, api=None) is None:
         raise NotFound(f"there is no device {device!r}")
-    selector = Selector(channel=channel, device_id=device, client_id=client_id)
+    selector = Selector(channel=channel, device_id=device, client_id=client_id, apis=APIS)
     await broker.push.publish(app, selector, {"notification": {"title": title, "body": body}})
 
 
@@ -75,6 +77,7 @@ async def status(broker: Broker) -> dict[str, Any]:
 def _device_fields(device: Device) -> dict[str, Any]:
     return {
         "id": device.id,
+        "api": device.api,
         "platform": device.platform,
         "formFactor": device.form_factor,
         "transport": device.transport,

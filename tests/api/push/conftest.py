@@ -8,7 +8,7 @@ import pytest
 from api.push.transports import Transports
 from tests.api.push import rig
 from tests.api.push.authority import Authority, authority
-from tests.api.push.rig import Apns, Fcm, Keys, Now, Web
+from tests.api.push.rig import Apns, Fcm, Keys, Matrix, Now, Web
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +45,12 @@ async def web(trusted: Authority, now: Now) -> AsyncIterator[Web]:
 
 
 @pytest.fixture
+async def matrix(trusted: Authority) -> AsyncIterator[Matrix]:
+    async with rig.matrix_gateway(trusted) as gateway:
+        yield gateway
+
+
+@pytest.fixture
 async def apns_transports(apns: Apns, tmp_path: Path, now: Now) -> AsyncIterator[Transports]:
     async with rig.built(apns.settings, tmp_path, now) as transports:
         yield transports
@@ -59,4 +65,10 @@ async def fcm_transports(fcm: Fcm, tmp_path: Path, now: Now) -> AsyncIterator[Tr
 @pytest.fixture
 async def web_transports(web: Web, tmp_path: Path, now: Now) -> AsyncIterator[Transports]:
     async with rig.built(web.settings, tmp_path, now) as transports:
+        yield transports
+
+
+@pytest.fixture
+async def matrix_transports(matrix: Matrix, tmp_path: Path, now: Now) -> AsyncIterator[Transports]:
+    async with rig.built(matrix.settings, tmp_path, now) as transports:
         yield transports

@@ -21,6 +21,7 @@ from tests.api.push.apns_gateway import ApnsGateway
 from tests.api.push.authority import Authority
 from tests.api.push.fcm_gateway import FcmGateway
 from tests.api.push.http_gateway import Gateway, serving
+from tests.api.push.matrix_gateway import MatrixGateway
 from tests.api.push.push_service import PushService
 
 NOW_MS = 1_790_000_000_000
@@ -141,6 +142,23 @@ async def push_service(trusted: Authority, now: Now) -> AsyncIterator[Web]:
         fake.url = gateway.url
         settings = {"allow_loopback_targets": True, "ca_file": str(trusted.ca_file)}
         yield Web(fake, gateway, settings)
+
+
+@dataclass
+class Matrix:
+    fake: MatrixGateway
+    gateway: Gateway
+    settings: dict[str, Any]
+
+
+@asynccontextmanager
+async def matrix_gateway(trusted: Authority, *alpn: str) -> AsyncIterator[Matrix]:
+    fake = MatrixGateway()
+    async with serving(
+        fake.handle, trusted.server_context(*(alpn or ("h2", "http/1.1")))
+    ) as gateway:
+        settings = {"allow_loopback_targets": True, "ca_file": str(trusted.ca_file)}
+        yield Matrix(fake, gateway, settings)
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from tests.api.push import rig
 from tests.api.push.http_gateway import Act
 from tests.api.push.rig import DEVICE_TOKEN, FCM_TOKEN, Apns, Fcm, Keys, Now, Web, outgoing, pem
 
-TYPES = {"apns", "fcm", "gcm", "web", "webhook"}
+TYPES = {"apns", "fcm", "gcm", "web", "webhook", "matrix", "beamsWebhook", "beamsPublishHook"}
 
 
 async def test_every_kind_of_recipient_has_a_transport(tmp_path: Path, now: Now) -> None:

@@ -168,6 +168,7 @@ def test_fcm_messages(published: dict[str, Any], message: dict[str, Any]) -> Non
             {"notification": {"title": "T", "badge": "b"}, "x": 1},
         ),
         ({"apns": {"a": 1}, "fcm": {"b": 1}}, {}),
+        ({"web": {"time_to_live": 5, "data": {}}}, {"data": {}}),
     ],
 )
 def test_web_bodies(published: dict[str, Any], body: dict[str, Any]) -> None:

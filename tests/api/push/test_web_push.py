@@ -69,6 +69,17 @@ async def test_the_ttl_is_what_is_left(
     assert [delivered.headers["ttl"] for delivered in web.fake.delivered] == ["60", "0"]
 
 
+@pytest.mark.parametrize(("asked", "ttl"), [(0, "0"), (2_419_200, "2419200"), (10**8, "2419200")])
+async def test_a_ttl_of_the_web_alone_is_what_the_push_service_is_told(
+    web: Web, web_transports: Transports, asked: int, ttl: str
+) -> None:
+    recipient = web.fake.subscribe(web_transports.public_vapid_key)
+    sent = outgoing(recipient, {"web": {"time_to_live": asked, "data": {"a": 1}}})
+    assert await web_transports.by_type["web"].send(sent) == SENT
+    (delivered,) = web.fake.delivered
+    assert (delivered.headers["ttl"], delivered.body) == (ttl, {"data": {"a": 1}})
+
+
 def _btoa(device: dict[str, Any]) -> dict[str, Any]:
     """As ably-js sends it."""
     keys = {

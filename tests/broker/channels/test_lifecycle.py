@@ -10,7 +10,8 @@ import broker
 from broker import Broker, BrokerSettings
 from broker.channels import lifecycle
 from broker.channels.occupancy import Attach
-from broker.events import ChannelClosed, ChannelCreated, ChannelOpened, Kind
+from broker.event import Kind
+from broker.events import ChannelClosed, ChannelCreated, ChannelOpened
 from storage import Cut, Stream, View
 from tests.broker.acting import ENTER, LEAVE, Acting, Time, writer_held
 from tests.broker.conftest import FakeClock

@@ -12,6 +12,7 @@ from broker import BadRequest, Message, events
 from broker.channels import meta
 from broker.channels.channel_name import parse
 from broker.channels.presence import PresenceAction
+from broker.event import Kind
 from broker.events import (
     BrokerStarted,
     ChannelClosed,
@@ -21,7 +22,6 @@ from broker.events import (
     ConnectionLost,
     ConnectionOpened,
     ConnectionResumed,
-    Kind,
 )
 from broker.live import delivery
 from broker.live.delivery import Run, Sort, View, runs

@@ -9,7 +9,7 @@ import broker
 from broker import Broker
 from broker.channels.modes import ALL, DEFAULT, Mode
 from broker.channels.occupancy import TABLE, Occupancy
-from broker.events import Kind
+from broker.event import Kind
 from broker.live.occupancy_feed import EVERY_CHANNEL
 from storage import Cut, Stream
 from tests.broker.acting import ENTER, LEAVE, Acting, Time

@@ -8,7 +8,8 @@ import broker
 from broker import BadRequest, Broker, NotFound
 from broker.channels import presence
 from broker.channels.presence import Change, ClearMembers, LeaveMembers, MembersPage
-from broker.events import Kind, MemberEntered, MemberLeft, MemberUpdated
+from broker.event import Kind
+from broker.events import MemberEntered, MemberLeft, MemberUpdated
 from storage import Cut, Stream
 from tests.broker.acting import ENTER, LEAVE, UPDATE, Acting, member
 from tests.broker.conftest import FakeClock

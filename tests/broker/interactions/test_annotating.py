@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from broker import BrokerError, BrokerSettings
-from broker.events import Kind
+from broker.event import Kind
 from broker.interactions.annotation import ANNOTATIONS_MAX, COUNT_MAX, TEXT_CHARS_MAX
 from broker.interactions.summaries import TYPES_MAX
 from broker.messages.publishing import Origin

@@ -10,7 +10,8 @@ from broker import Broker, BrokerError, BrokerSettings
 from broker.administration import DeleteApp
 from broker.auth.credentials import Principal
 from broker.channels import lifecycle
-from broker.events import Kind, MessageAppended, Operation
+from broker.event import Kind
+from broker.events import MessageAppended, Operation
 from broker.interactions.change import Change
 from broker.interactions.state import APPEND, DELETE, UPDATE
 from broker.live.idle_channels import CloseChannel

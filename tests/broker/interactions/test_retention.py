@@ -6,7 +6,7 @@ import pytest
 
 import broker
 from broker import offline, purge
-from broker.events import Kind
+from broker.event import Kind
 from broker.interactions.keys import TABLE
 from broker.messages.message import Message
 from broker.settings import HOUR_MS

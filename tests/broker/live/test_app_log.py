@@ -11,7 +11,7 @@ import broker
 from broker import Unauthorized
 from broker.auth.credentials import NOT_PERMITTED
 from broker.channels import meta
-from broker.events import Kind
+from broker.event import Kind
 from broker.live.app_log import AppLog
 from tests.broker.acting import Acting, Time
 from tests.broker.conftest import FakeClock

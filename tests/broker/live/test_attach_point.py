@@ -10,7 +10,7 @@ import broker
 from broker import BadRequest, Broker, Message
 from broker.channels.channel_name import parse
 from broker.channels.modes import DEFAULT, Mode
-from broker.events import Kind
+from broker.event import Kind
 from broker.live.attach_point import AttachPoint, Rewind, followed, parse_rewind
 from broker.live.hub import ChannelKey
 from broker.messages.serials import render

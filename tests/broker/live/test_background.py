@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 import broker
 from broker import BrokerSettings
 from broker.channels.occupancy import Attach
-from broker.events import Kind
+from broker.event import Kind
 from broker.live.connection_log import OpenConnection
 from storage import Log, LogSettings, Outcome
 from tests.broker.acting import STUCK_S, Acting, Time, writer_held

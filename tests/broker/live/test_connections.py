@@ -13,6 +13,7 @@ import trio
 
 import broker
 from broker import BadRequest, Broker, BrokerSettings, NotFound
+from broker.event import Kind
 from broker.events import (
     BrokerStarted,
     ConnectionClosed,
@@ -20,7 +21,6 @@ from broker.events import (
     ConnectionLost,
     ConnectionOpened,
     ConnectionResumed,
-    Kind,
 )
 from broker.live.connection_log import (
     ConnectionRow,

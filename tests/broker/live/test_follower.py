@@ -10,7 +10,8 @@ from trio.testing import wait_all_tasks_blocked
 
 import broker
 from broker import Broker, BrokerSettings, Message
-from broker.events import Kind, MessagePublished
+from broker.event import Kind
+from broker.events import MessagePublished
 from broker.live import follower
 from broker.live.follower import Follower
 from broker.live.hub import Batch, ChannelKey

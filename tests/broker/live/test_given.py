@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from broker.channels.message_filter import MessageFilter, message_filter
-from broker.events import Kind, MessageAppended, MessagePublished, MessageUpdated
+from broker.event import Kind
+from broker.events import MessageAppended, MessagePublished, MessageUpdated
 from broker.interactions.showing import MessageShown
 from broker.interactions.state import APPEND, CREATE, DELETE, UPDATE, State
 from broker.live import given

@@ -8,7 +8,7 @@ import trio
 
 import broker
 from broker import Broker, Message
-from broker.events import Kind
+from broker.event import Kind
 from broker.live import hub
 from broker.live.hub import Batch, ChannelKey
 from storage import Record

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from broker import Broker
-from broker.events import Device, Kind, Subscription
+from broker.event import Kind
+from broker.push.events import Device, Subscription
 from broker.push.service import DeviceSpec
 from broker.tenancy import NamespaceRules
 from storage import Record, Span, Stream

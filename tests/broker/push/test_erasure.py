@@ -3,15 +3,22 @@
 import os
 import random
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 import broker
 from broker import Broker, BrokerError
-from broker.push.sealing import key_id
+from broker.errors import Overloaded
+from broker.push.key_ids import key_id
+from broker.push.registration import AddressTaken, OnTaken
+from broker.settings import BrokerSettings
+from storage import LogSettings
 from storage.keyfile import NAME, KeyFile
+from tests.broker.acting import writer_held
 from tests.broker.conftest import FakeClock
 from tests.broker.push.registered import address, ids, on_disk, registered, spec
 
@@ -22,13 +29,13 @@ ROUNDS = 15
 
 
 def key_ids(path: Path) -> set[str]:
-    """What the file says, not who has it open."""
+    """Of devices: what the file says, not who has it open."""
     copy = path.with_name("copy")
     copy.mkdir(exist_ok=True)
     shutil.copyfile(path / NAME, copy / NAME)
     keys = KeyFile(copy)
     keys.close()
-    return keys.ids()
+    return {id_ for id_ in keys.ids() if not id_.startswith(":")}
 
 
 async def test_nothing_on_disk_tells_an_address(opened: Broker, path: Path) -> None:
@@ -84,6 +91,41 @@ async def test_who_hangs_up_leaves_no_key_behind(opened: Broker, path: Path) -> 
         await opened.push.remove(app, device="d")
     assert await ids(opened, app) == {"e"}
     assert key_ids(path) == {key_id(app, "e")}
+
+
+async def test_who_hangs_up_while_refused_leaves_no_key_behind(opened: Broker, path: Path) -> None:
+    app = opened.default_app()
+    await opened.push.register(app, spec("d", address="one"))
+    scope = trio.CancelScope()
+
+    async def register() -> None:
+        with scope, suppress(AddressTaken):
+            await opened.push.register(app, spec("e", address="one"), on_taken=OnTaken.REFUSE)
+
+    async with trio.open_nursery() as nursery, writer_held(opened.log):
+        nursery.start_soon(register)
+        while key_id(app, "e") not in key_ids(path):
+            await wait_all_tasks_blocked()
+        scope.cancel()
+    assert await ids(opened, app) == {"d"}
+    assert key_ids(path) == {key_id(app, "d")}
+
+
+async def test_who_is_turned_away_leaves_no_key_behind(path: Path, clock: FakeClock) -> None:
+    """One command fills the writer's queue."""
+    settings = BrokerSettings(log=LogSettings(queue_commands_max=1))
+    async with (
+        broker.open(path, clock=clock, settings=settings) as b,
+        trio.open_nursery() as nursery,
+        writer_held(b.log),
+    ):
+        app = b.default_app()
+        nursery.start_soon(b.push.register, app, spec("d"))
+        while key_id(app, "d") not in key_ids(path):
+            await wait_all_tasks_blocked()
+        with pytest.raises(Overloaded):
+            await b.push.register(app, spec("e"))
+        assert key_ids(path) == {key_id(app, "d")}
 
 
 async def test_a_key_file_that_cannot_be_written(opened: Broker, path: Path) -> None:

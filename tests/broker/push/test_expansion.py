@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from broker import Broker
-from broker.events import Selector
 from broker.push import expansion
+from broker.push.events import Selector
 from storage import Rows
 from tests.broker.push.registered import CHANNEL, enabled, of_client, of_device, registered
 

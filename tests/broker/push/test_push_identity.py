@@ -7,8 +7,8 @@ import pytest
 from broker import Broker, NotFound, Unauthorized
 from broker.auth import capability
 from broker.auth.credentials import Key, Principal
-from broker.events import Device
 from broker.push import identity
+from broker.push.events import Device
 from tests.broker.conftest import START_MS, FakeClock
 from tests.broker.push.registered import registered
 

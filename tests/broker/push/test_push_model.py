@@ -20,12 +20,14 @@ import trio
 from broker import NotFound
 from broker.administration import CreateApp, DeleteApp, SetNamespace
 from broker.domain import broker_domain
-from broker.events import Kind, Selector, Subscription
+from broker.event import Kind
 from broker.purge import carry_out
 from broker.purge import pending as purges
 from broker.push import expansion, registration, registry
+from broker.push.events import Selector, Subscription
+from broker.push.key_ids import key_id
 from broker.push.registration import ReportDevice
-from broker.push.sealing import Sealer, key_id
+from broker.push.sealing import Sealer
 from broker.push.service import Push
 from broker.tenancy import NamespaceRules
 from storage import Cut, Log, LogSettings, Span, Stream, open_log
@@ -75,7 +77,7 @@ class History:
         keys = KeyFile(self.path)
         self.stack.callback(keys.close)
         self.sealer = Sealer(keys)
-        self.push = Push(self.log, self.sealer)
+        self.push = Push(self.log, self.sealer, lambda: APPS[0])
 
     async def create(self, app: str) -> None:
         await self.log.submit(CreateApp(app), app=app)

@@ -9,7 +9,7 @@ import pytest
 
 import broker
 from broker.channels import channel_name, meta
-from broker.events import Kind
+from broker.event import Kind
 from broker.push.reports import LOG, Reports
 from broker.push.transport import TOKEN_INVALID, Result, Verdict
 from tests.broker.acting import Acting

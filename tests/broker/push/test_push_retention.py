@@ -11,8 +11,9 @@ import pytest
 
 import broker
 from broker import Broker, offline
-from broker.events import Attempt, Kind, PublishAccepted, Selector
-from broker.push import outbox_log, registry
+from broker.event import Kind
+from broker.push import outbox_log, registry, waiting
+from broker.push.events import Attempt, PublishAccepted, Selector
 from broker.push.lifetime import TTL_MS_MAX
 from broker.push.outbox_log import ProgressPublish
 from broker.retention import PUBLISHES_RETENTION_MS
@@ -102,7 +103,7 @@ async def test_with_a_publish_goes_who_waits_for_it(resting: Broker, clock: Fake
     assert len(await records(resting, app, Kind.PUBLISHES)) == 2, "what was tried, and the third"
     assert len((await rebuilt(resting))[outbox_log.TABLE]) == 1
     with resting.rows() as found:
-        assert list(outbox_log.due(found)) == []
+        assert list(waiting.due(found)) == []
         assert outbox_log.publish(found, app, second) is None
     await wait(resting, app, second, "d", at_ms=clock.ms)
     assert len((await rebuilt(resting))[outbox_log.TABLE]) == 1, "nobody waits for what is gone"

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from broker import Broker, NotFound
-from broker.events import Device
-from broker.push.registration import PatchDevice, ReportDevice
+from broker.push.events import Device
+from broker.push.registration import IDENTITY, PatchDevice, ReportDevice
 from tests.broker.conftest import START_MS, FakeClock
 from tests.broker.push.registered import address, ids, records, registered, spec
 
@@ -82,10 +82,10 @@ async def test_a_device_is_replaced_whole(opened: Broker, clock: FakeClock) -> N
 async def test_a_device_that_is_put_stays_who_it_is(opened: Broker) -> None:
     """Whoever says what it is like does not tell it of a new identity."""
     app = opened.default_app()
-    first = await opened.push.register(app, spec(), keep_identity=True)
+    first = await opened.push.register(app, spec(), keep=IDENTITY)
     assert first.token_id
     assert first.update_token
-    again = await opened.push.register(app, spec(platform="android"), keep_identity=True)
+    again = await opened.push.register(app, spec(platform="android"), keep=IDENTITY)
     assert (again.token_id, again.update_token) == (first.token_id, first.update_token)
     assert (again.platform, again.rev) == ("android", 2)
 

@@ -9,7 +9,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from broker.push.sealing import Sealer, device_of, key_id
+from broker.push.key_ids import device_of, key_id
+from broker.push.sealing import Sealer
 from storage.keyfile import KeyFile
 from tests.storage.surgery import flip
 
@@ -143,6 +144,46 @@ async def test_whoever_comes_back_gets_another_key(sealer: Sealer, keys: SlowKey
         nursery.start_soon(sealer.ensure, "app", "d")
         await wait_all_tasks_blocked()
     assert keys.get(key_id("app", "d")) not in (None, before)
+
+
+async def test_a_digest_of_an_address_is_the_same_for_good(tmp_path: Path) -> None:
+    """It is on disk before the first device is, and no device's removal takes it along."""
+    keys = KeyFile(tmp_path)
+    sealer = Sealer(keys)
+    before = sealer.address_digest("app", "an address")
+    await sealer.ensure("app", "d")
+    keys.close()
+    again = KeyFile(tmp_path)
+    sealer = Sealer(again)
+    await sealer.destroy(sealer.ids(), lambda _: False)
+    assert sealer.address_digest("app", "an address") == before
+    assert Sealer(again).address_digest("app", "an address") == before
+    again.close()
+
+
+async def test_a_digest_tells_apps_addresses_and_brokers_apart(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    one, other = KeyFile(tmp_path / "one"), KeyFile(tmp_path / "other")
+    asked = [("app", "a"), ("app", "b"), ("appa", ""), ("ap", "pa")]
+    sealer = Sealer(one)
+    digests = {sealer.address_digest(*of) for of in asked}
+    digests |= {Sealer(other).address_digest(*of) for of in asked}
+    assert len(digests) == 8
+    assert {len(digest) for digest in digests} == {16}
+    one.close()
+    other.close()
+
+
+async def test_a_broker_of_before_gets_the_key_of_its_digests(tmp_path: Path) -> None:
+    """It has devices with keys, and registers one of them again."""
+    keys = KeyFile(tmp_path)
+    keys.create({key_id("app", "d"): b"k" * 32})
+    sealer = Sealer(keys)
+    await sealer.ensure("app", "d")
+    assert keys.get(key_id("app", "d")) == b"k" * 32
+    assert Sealer(keys).address_digest("app", "a") == sealer.address_digest("app", "a")
+    keys.close()
 
 
 @pytest.mark.parametrize("device", ["d", "a:b", ":", "ü"])

@@ -3,8 +3,8 @@
 import pytest
 
 from broker import BadRequest, Broker, NotFound, Unauthorized
-from broker.events import ChannelSubscribed, ChannelUnsubscribed, DeviceRemoved
 from broker.push import registration
+from broker.push.events import ChannelSubscribed, ChannelUnsubscribed, DeviceRemoved
 from tests.broker.push.registered import (
     CHANNEL,
     enabled,

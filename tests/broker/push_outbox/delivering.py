@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import broker
-from broker.events import Device, Selector, Subscription
-from broker.push import outbox_log
+from broker.push import outbox_log, waiting
+from broker.push.events import ABLY, Device, Selector, Subscription
 from broker.push.lifetime import TTL_MS_MAX
-from broker.push.outbox_log import Due, PublishRow
+from broker.push.outbox_log import PublishRow
 from broker.push.service import DeviceSpec
+from broker.push.waiting import Due
 from broker.tenancy import NamespaceRules
 from tests.broker.acting import Acting, Time
 from tests.broker.push_outbox.gateway import PAYLOAD, TRANSPORT, Gateway, address
@@ -27,21 +28,24 @@ class Delivering(Acting):
     gateway: Gateway = field(kw_only=True)
     time: Time = field(kw_only=True)
 
-    async def register(self, name: str, endpoint: str = "e", client: str | None = None) -> Device:
+    async def register(
+        self, name: str, endpoint: str = "e", client: str | None = None, api: str = ABLY
+    ) -> Device:
         spec = DeviceSpec(
             id=name,
             platform="android",
             form_factor="phone",
             recipient=address(name, endpoint),
             client_id=client,
+            api=api,
         )
         return await self.broker.push.register(self.app, spec)
 
-    async def registered(self, *names: str, endpoint: str = "e") -> None:
+    async def registered(self, *names: str, endpoint: str = "e", api: str = ABLY) -> None:
         """Devices that are subscribed to CHANNEL."""
         await self.broker.apps.set_namespace(self.app, "push", NamespaceRules(push_enabled=True))
         for name in names:
-            await self.register(name, endpoint)
+            await self.register(name, endpoint, api=api)
             await self.broker.push.subscribe(self.app, Subscription(CHANNEL, device_id=name))
 
     async def notify(
@@ -51,7 +55,7 @@ class Delivering(Acting):
         await self.broker.push.publish(self.app, Selector(**to), payload, ttl_ms)
 
     def device(self, name: str) -> Device:
-        found = self.broker.push.device(self.app, name)
+        found = self.broker.push.device(self.app, name, api=None)
         assert found is not None
         return found
 
@@ -65,7 +69,7 @@ class Delivering(Acting):
 
     def due(self) -> list[Due]:
         with self.broker.rows() as rows:
-            return list(outbox_log.due(rows))
+            return list(waiting.due(rows))
 
     def waits(self) -> dict[str, int]:
         """How many attempts were made for each who waits."""

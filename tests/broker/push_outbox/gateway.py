@@ -1,12 +1,12 @@
 """A provider that does as a test says, through a transport that is strict about what it is given.
 
 A recipient has an `address`, and the `endpoint` whose trouble is its own. The gateway answers SENT,
-or what `says` has for the address: a Result, an exception to raise, or an event to wait for first.
+or what `says` has for the address: a Result, a Late one, an exception to raise, or an event to wait for first.
 """
 
 import re
 from collections import Counter, defaultdict, deque
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
@@ -16,7 +16,15 @@ TRANSPORT = "scripted"
 PAYLOAD = {"notification": {"title": "hello"}}
 _ID = re.compile(r"[0-9a-f]{32}")
 
-Answer = Result | Exception | trio.Event
+
+class Late(NamedTuple):
+    """An answer that comes when it is told to."""
+
+    go: trio.Event
+    result: Result
+
+
+Answer = Result | Exception | trio.Event | Late
 
 
 def address(name: str, endpoint: str = "e") -> dict[str, Any]:
@@ -75,6 +83,9 @@ class Gateway:
     async def _answer(self, name: str, endpoint: str) -> Result:
         script = self.answers[name]
         answer = script.popleft() if script else self.always.get(name, self.always.get(endpoint))
+        if isinstance(answer, Late):
+            await answer.go.wait()
+            return answer.result
         if isinstance(answer, trio.Event):
             await answer.wait()
             return SENT
@@ -87,7 +98,11 @@ class Gateway:
         """An id belongs to one delivery for ever."""
         assert _ID.fullmatch(outgoing.id), outgoing.id
         assert outgoing.app
-        assert set(outgoing.recipient) == {"transportType", "address", "endpoint"}
+        assert outgoing.recipient.keys() - {"encryption"} == {
+            "transportType",
+            "address",
+            "endpoint",
+        }
         delivery = (outgoing.recipient["address"], repr(outgoing.payload), outgoing.expires_ms)
         assert self._ids.setdefault(outgoing.id, delivery) == delivery
 

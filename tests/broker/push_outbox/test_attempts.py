@@ -10,13 +10,14 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from broker import randomness
-from broker.events import Device, Selector
+from broker.push import key_chain
 from broker.push.attempts import (
     ACTIVE,
     ATTEMPT_S_MAX,
     FAILED,
     FAILING,
     FAILURES_TO_FAIL,
+    KEYS_RETRY_S,
     MISCONFIGURED_MS,
     RETRY_MS,
     RETRY_MS_MAX,
@@ -26,7 +27,9 @@ from broker.push.attempts import (
     delivery_id,
     standing,
 )
+from broker.push.events import Device, Selector
 from broker.push.lanes import AT_ONCE, FAILURES_TO_OPEN, OPEN_S_MIN, PATIENCE_S
+from broker.push.month_keys import Encryption
 from broker.push.outbox_log import PublishRow
 from broker.push.sealing import Sealer
 from broker.push.transport import (
@@ -36,10 +39,11 @@ from broker.push.transport import (
     SENT,
     TOKEN_INVALID,
     UNREACHABLE,
+    MonthKey,
     Result,
     Verdict,
 )
-from storage.keyfile import KeyFile
+from storage.keyfile import NAME, KeyFile
 from tests.broker.push_outbox.gateway import (
     PAYLOAD,
     TRANSPORT,
@@ -263,6 +267,19 @@ async def test_an_open_circuit_costs_nothing_and_counts_for_nothing(
     assert (await attempts.to_device(ROW, known, 6, NOW_MS)).result is SENT
 
 
+async def test_of_a_request_for_many_one_tells_of_the_endpoint(
+    attempts: Attempts, gateway: Gateway
+) -> None:
+    """To each it is trouble all the same."""
+    shared = msgspec.structs.replace(trouble(), is_shared=True)
+    gateway.says("a", *[shared] * 2 * FAILURES_TO_OPEN, trouble())
+    for _ in range(2 * FAILURES_TO_OPEN):
+        assert (await attempts.to_address(ROW, 0, NOW_MS)).is_trouble
+    assert attempts.lanes.lane("e").failures == 0
+    await attempts.to_address(ROW, 0, NOW_MS)
+    assert attempts.lanes.lane("e").failures == 1
+
+
 async def test_what_comes_to_nothing_without_an_attempt_is_not_the_devices_fault(
     attempts: Attempts, sealer: Sealer, gateway: Gateway
 ) -> None:
@@ -345,3 +362,42 @@ async def test_a_full_lane_is_no_attempt(
         assert standing(known, tried).state == ACTIVE
         done.set()
     assert attempts.lanes.lane("e").failures == 0
+
+
+ENCRYPTION = Encryption(b"i" * 32, "1970-01", "k")
+
+
+async def encrypted(sealer: Sealer, named: str = "k") -> Device:
+    made = await device(sealer)
+    await sealer.months.begin("app", "d", ENCRYPTION, NOW_MS)
+    recipient = {**address("a"), "encryption": {"keyIdentifier": named}}
+    return msgspec.structs.replace(made, recipient=sealer.seal("app", "d", recipient))
+
+
+async def test_a_device_with_encryption_comes_with_the_key_of_the_month(
+    attempts: Attempts, sealer: Sealer, gateway: Gateway
+) -> None:
+    to = await encrypted(sealer)
+    first = key_chain.first(ENCRYPTION.iss, "1970-01")
+    for month, serial, now_ms in (("1970-01", 1, NOW_MS), ("1970-03", 2, 61 * 86_400_000)):
+        row = msgspec.structs.replace(ROW, serial=serial, expires_ms=now_ms + 1)
+        await attempts.to_device(row, to, 0, now_ms)
+        assert gateway.got[-1].month_key == MonthKey(month, key_chain.advanced(first, month).key)
+    await attempts.to_device(row, await device(sealer), 0, NOW_MS)
+    assert gateway.got[-1].month_key is None, "an address without encryption"
+    await attempts.to_device(row, await encrypted(sealer, "lost"), 0, NOW_MS)
+    assert gateway.got[-1].month_key is None, "a chain that is gone"
+
+
+async def test_a_month_key_that_cannot_be_written_is_waited_for(
+    attempts: Attempts, sealer: Sealer, gateway: Gateway, tmp_path: Path
+) -> None:
+    """Nothing is sent, with no older key either, and it is not the device's trouble."""
+    to = await encrypted(sealer)
+    (tmp_path / f"{NAME}.new").mkdir()  # in the way of the rewrite
+    now_ms = 61 * 86_400_000
+    row = msgspec.structs.replace(ROW, expires_ms=2 * now_ms)
+    tried = await attempts.to_device(row, to, 3, now_ms)
+    assert (tried.result.verdict, tried.made, tried.is_trouble) == (Verdict.TRANSIENT, 3, False)
+    assert KEYS_RETRY_S * 1_000 <= (tried.again_ms or 0) <= (KEYS_RETRY_S + 1) * 1_000
+    assert gateway.got == []

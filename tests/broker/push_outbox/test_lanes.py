@@ -113,6 +113,24 @@ async def occupy(lane: Lane, until: trio.Event) -> None:
         lane.succeeded()
 
 
+async def test_what_another_tells_counts_for_nothing(mock_clock: MockClock) -> None:
+    """And if it is the one that was let through, the next is."""
+    lane = Lane()
+    for _ in range(FAILURES_TO_OPEN - 1):
+        async with lane.attempt():
+            lane.failed()
+    async with lane.attempt():
+        lane.ended()
+    assert (lane.failures, lane.is_open) == (FAILURES_TO_OPEN - 1, False)
+    async with lane.attempt():
+        lane.failed()
+    mock_clock.jump(OPEN_S_MIN)
+    for _ in range(2):
+        async with lane.attempt():
+            lane.ended()
+    assert lane.failures == FAILURES_TO_OPEN
+
+
 async def test_no_more_than_so_many_at_a_time(mock_clock: MockClock) -> None:
     """Whoever comes too many waits for a moment, and is then told to come back."""
     lane, done = Lane(), trio.Event()

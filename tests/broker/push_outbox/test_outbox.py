@@ -4,13 +4,15 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from broker.events import Kind, Subscription
+from broker.event import Kind
 from broker.push.attempts import ACTIVE, FAILED, FAILING, MISCONFIGURED_MS
+from broker.push.events import Subscription
 from broker.push.transport import Verdict
 from tests.broker.acting import Time, writer_held
 from tests.broker.push_outbox.delivering import CHANNEL, Delivering
 from tests.broker.push_outbox.gateway import (
     PAYLOAD,
+    Late,
     address,
     dead,
     misconfigured,
@@ -179,7 +181,7 @@ async def test_what_is_told_of_an_old_address_is_nobodys_fault(
 ) -> None:
     await outbox.register("a")
     late = trio.Event()
-    outbox.gateway.says("a", late, dead())
+    outbox.gateway.says("a", Late(late, dead()))
     await outbox.notify(device_id="a")
     await outbox.gateway.until(1)
     await outbox.broker.push.patch(outbox.app, "a", recipient=address("b"))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from broker.push.events import ABLY, MATRIX
 from broker.push.transport import SENT, Result
 from tests.broker.acting import Time
 from tests.broker.push_outbox.delivering import CHANNEL, Delivering, delivering
@@ -26,6 +27,7 @@ from tests.broker.push_outbox.gateway import (
 pytestmark = pytest.mark.timeout(120)
 PAGE = 3
 NAMES = [f"d{number}" for number in range(10)]
+IN_ORDER = NAMES[:4]
 
 
 @pytest.fixture(autouse=True)
@@ -167,7 +169,8 @@ class Moody(Gateway):
 
 
 class Weather:
-    """`wanted`: (address, payload number) of everything that was accepted."""
+    """`wanted`: (address, payload number) of everything that was accepted, one by one. The first
+    of NAMES are told in order."""
 
     def __init__(self, path: Path, time: Time, seed: int) -> None:
         self.path, self.time = path, time
@@ -222,8 +225,15 @@ class Weather:
             place = (one.recipient["address"], one.payload["number"])
             assert places.setdefault(one.id, place) == place
         assert len(set(places.values())) == len(places)
+        for name in IN_ORDER:
+            numbers = [n for n in self._numbers() if n[0] == name]
+            assert numbers == sorted(numbers)
         over = {places[id_] for id_ in self.gateway.sent.keys() | self.gateway.final}
         assert over == self.wanted
+
+    def _numbers(self) -> list[tuple[str, int]]:
+        got = self.gateway.got
+        return [(one.recipient["address"], one.payload["number"]) for one in got]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -233,7 +243,8 @@ async def test_random_weather(path: Path, time: Time, seed: int) -> None:
     weather = Weather(path, time, seed)
     async with weather.opened() as b:
         for name in NAMES:
-            await b.registered(name, endpoint=weather._endpoint())
+            api = MATRIX if name in IN_ORDER else ABLY
+            await b.registered(name, endpoint=weather._endpoint(), api=api)
     for _ in range(4):
         await weather.live(steps=15)
     await weather.calm()

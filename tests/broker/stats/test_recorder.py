@@ -13,7 +13,8 @@ from broker import Broker, BrokerSettings, Message, offline
 from broker.channels import lifecycle
 from broker.channels.presence import Change, ChangePresence, LeaveMembers
 from broker.errors import BadRequest
-from broker.events import Kind, StatsRecorded
+from broker.event import Kind
+from broker.events import StatsRecorded
 from broker.stats.intervals import HOUR_MS, MINUTE_MS, Unit, floor
 from broker.stats.pending import MINUTES_MAX
 from broker.stats.projections import CURSOR_STREAM, cursor, day_stream

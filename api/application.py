@@ -1,0 +1,84 @@
+"""A Quart application as every API here begins: how errors end, and what holds for any route.
+
+Errors are mapped once, each API in its own shape (`refuse`). An exception that is not a BrokerError
+is our bug: a 500 without details for the client, a trace for the operator.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from quart import Response, current_app, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from broker.errors import BadRequest, BrokerError, NotFound
+
+METHOD_NOT_ALLOWED = 40500
+INTERNAL = 50000
+Asgi = Callable[[Any, Any, Any], Awaitable[None]]
+Headers = list[tuple[str, str]]
+Refuse = Callable[[BrokerError, Headers], Response]
+logger = logging.getLogger("tidelog.http")
+
+
+def new_application(name: str, refuse: Refuse) -> QuartTrio:
+    """`refuse`: an error as the API says it, with these headers."""
+    app = QuartTrio(name, static_folder=None)
+    # Sizes and times of requests and replies are bounded by the listener, for every route alike.
+    app.config.update(MAX_CONTENT_LENGTH=None, BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None)
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False  # an empty channel name is not a slash too many
+    app.before_request(_options)
+    _handle_errors(app, refuse)
+    return app
+
+
+def on_raw_paths(inner: Asgi) -> Asgi:
+    """Route on the path as it was sent: an encoded slash belongs to a name."""
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
+        await inner(scope, receive, send)
+
+    return asgi
+
+
+def _handle_errors(app: QuartTrio, refuse: Refuse) -> None:
+    async def refused(error: BrokerError) -> Response:
+        if error.status >= 500:
+            logger.error("%s %s: %s", request.method, request.path, error.message)
+        return refuse(error, [])
+
+    async def http_error(error: HTTPException) -> Response:
+        """What the router refuses, in our words."""
+        if isinstance(error, MethodNotAllowed):
+            allowed = ", ".join(sorted({*(error.valid_methods or ()), "OPTIONS"}))
+            refusal: BrokerError = BadRequest("method not allowed", METHOD_NOT_ALLOWED, 405)
+            return refuse(refusal, [("Allow", allowed)])
+        if error.code == 404:
+            return refuse(NotFound("there is nothing at this path"), [])
+        status = error.code or 500
+        return refuse(BadRequest(error.name, status * 100, status), [])
+
+    async def bug(error: Exception) -> Response:
+        where = f"{request.method} {request.path}"
+        logger.error("unexpected error in %s", where, exc_info=error)
+        return refuse(BrokerError("internal error", INTERNAL, 500), [])
+
+    app.register_error_handler(BrokerError, refused)
+    app.register_error_handler(HTTPException, http_error)
+    app.register_error_handler(Exception, bug)
+
+
+async def _options() -> Response | None:
+    """For every path. What a browser asks with it (CORS), api.cross_origin answers."""
+    if request.method != "OPTIONS":
+        return None
+    routes = current_app.create_url_adapter(request)
+    methods = routes.allowed_methods() if routes else ()
+    response = Response(b"", 204, headers={"Allow": ", ".join(sorted(methods))})
+    for about_a_body in ("Content-Type", "Content-Length"):  # there is none (RFC 9110 8.6)
+        response.headers.pop(about_a_body, None)
+    return response

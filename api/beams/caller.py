@@ -1,0 +1,48 @@
+"""Who calls as a server does: with the secret key of an instance, and not too often.
+
+The key is compared in constant time. What comes with a wrong one costs no token of the rate, so
+that strangers cannot keep the instance's owner out; and it is nobody's in the statistics.
+"""
+
+import hmac
+
+from quart import request
+
+from api.beams.errors import (
+    BAD_KEY,
+    INSTANCE_NOT_FOUND,
+    NO_AUTHORIZATION,
+    TOO_MANY_REQUESTS,
+    BeamsError,
+)
+from api.beams.paths import instance_id
+from api.beams.rate import Rate
+from api.request_counting import of_app
+from broker import Broker
+from broker.beams.instances import Instance
+
+REQUESTS_PER_SECOND = 100
+
+
+class Callers:
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._rate = Rate(REQUESTS_PER_SECOND, broker.clock)
+
+    def instance(self, segment: str) -> Instance:
+        """The instance that the path names, of whoever calls. Raises BeamsError."""
+        id_ = instance_id(segment)
+        authorization = request.headers.get("Authorization")
+        if not authorization:
+            raise BeamsError(NO_AUTHORIZATION)
+        found = self._broker.beams.instance(id_)
+        if found is None:
+            raise BeamsError(INSTANCE_NOT_FOUND)
+        scheme, _, key = authorization.partition(" ")
+        is_key = hmac.compare_digest(key.strip().encode(), found.secret.encode())
+        if scheme.lower() != "bearer" or not is_key:
+            raise BeamsError(BAD_KEY)
+        of_app(found.app)
+        if not self._rate.takes(found.id):
+            raise BeamsError(TOO_MANY_REQUESTS)
+        return found

@@ -1,0 +1,65 @@
+"""What paths of Beams name: an instance, a device, an interest; or nothing, where a part is empty.
+
+Parts are as they were sent, so that an encoded slash stays in a name. A part may be empty: that is
+an error with a name of its own, which routes raise, not the router.
+"""
+
+from urllib.parse import unquote
+
+from quart_trio import QuartTrio
+from werkzeug.routing import BaseConverter
+
+from api.beams.errors import (
+    BAD_INSTANCE_ID,
+    INSTANCE_NOT_FOUND,
+    NO_INSTANCE_ID,
+    BeamsError,
+    Refusal,
+)
+from api.request_counting import of_app
+from broker import Broker
+from broker.beams.instances import Instance, checked_id
+from broker.errors import BadRequest
+
+
+class _Segment(BaseConverter):
+    """One part of a path, which may be empty."""
+
+    regex = "[^/]*"
+    part_isolating = True
+
+
+class _Rest(BaseConverter):
+    """All that is left of a path, slashes too, or nothing."""
+
+    regex = ".*"
+    part_isolating = False
+
+
+def take_empty_segments(app: QuartTrio) -> None:
+    """`<segment:name>` and, last, `<rest:name>` in routes of the application."""
+    app.url_map.converters["segment"] = _Segment
+    app.url_map.converters["rest"] = _Rest
+
+
+def instance_id(segment: str) -> str:
+    """The instance that a path names, there or not."""
+    try:
+        return checked_id(required(segment, NO_INSTANCE_ID))
+    except BadRequest as error:
+        raise error if isinstance(error, BeamsError) else BeamsError(BAD_INSTANCE_ID) from None
+
+
+def required(segment: str, missing: Refusal) -> str:
+    """A part of a path, decoded; what is no UTF-8 is no name of anything."""
+    if not segment:
+        raise BeamsError(missing)
+    return unquote(segment)
+
+
+def find_instance(broker: Broker, id_: str) -> Instance:
+    found = broker.beams.instance(id_)
+    if found is None:
+        raise BeamsError(INSTANCE_NOT_FOUND)
+    of_app(found.app)
+    return found

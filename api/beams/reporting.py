@@ -1,0 +1,108 @@
+"""`/reporting_api/v2/…/events`: devices say what became of notifications.
+
+Anybody may call it, as Beams has it: so what is kept is of devices that are there, once for each
+notification and event, and the webhooks are told of the user whose the device is. Never a 5xx for
+what a client sent: Android's SDK would send it again and again.
+"""
+
+import math
+import re
+from typing import Any, NamedTuple
+
+from quart import Blueprint, Response
+
+from api.beams.errors import (
+    BAD_INSTANCE_ID,
+    BAD_INSTANCE_ID_OF_REPORT,
+    TOO_LARGE_FOR_INTERESTS,
+    BeamsError,
+    invalid_in_body,
+    missing_from_body,
+)
+from api.beams.paths import find_instance, instance_id
+from api.beams.replies import done
+from api.beams.sized_bodies import as_object, check_content_type, read_bounded
+from api.beams.telling import to_webhooks
+from api.settings import ServerSettings
+from broker import Broker
+from broker.beams.webhooks import DELIVERED, OPENED
+from broker.push.events import BEAMS
+
+BODY_BYTES_MAX = 10 * 1024
+DEVICE_ID_CHARS_MAX = 256
+SECONDS_MAX = 10**11
+_PUBLISH_ID = re.compile(r"pubid-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_WEBHOOK_EVENTS = {"delivery": DELIVERED, "open": OPENED}  # mobile SDKs begin them with capitals
+
+
+class Report(NamedTuple):
+    event: str
+    publish: str
+    device: str
+    at_ms: int
+    user: str | None
+
+
+def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
+    blueprint = Blueprint("push_beams_reporting", __name__)
+
+    @blueprint.post("/reporting_api/v2/instances/<segment:instance>/events")
+    async def report_event(instance: str) -> Response:
+        check_content_type()
+        found = find_instance(broker, _instance_id(instance))
+        raw = await read_bounded(BODY_BYTES_MAX, TOO_LARGE_FOR_INTERESTS)
+        said = read_report(as_object(raw, settings))
+        device = broker.push.device(found.app, said.device, api=BEAMS)
+        if device is None:
+            return done()
+        following = []
+        if device.client_id is not None and said.user in (None, device.client_id):
+            told = {
+                "publish_id": said.publish,
+                "user_id": device.client_id,
+                "at": broker.time_ms(),
+            }
+            following = to_webhooks(broker, found, _WEBHOOK_EVENTS[said.event], told)
+        await broker.push.report(
+            found.app, said.publish, said.device, said.event, said.at_ms, following
+        )
+        return done()
+
+    return blueprint
+
+
+def _instance_id(segment: str) -> str:
+    try:
+        return instance_id(segment)
+    except BeamsError as error:
+        if error.message == BAD_INSTANCE_ID.description:
+            raise BeamsError(BAD_INSTANCE_ID_OF_REPORT) from None
+        raise
+
+
+def read_report(body: dict[str, Any]) -> Report:
+    """Raises BeamsError."""
+    for field in ("event", "publishId", "deviceId", "timestampSecs"):
+        if body.get(field) is None:
+            raise BeamsError(missing_from_body(field))
+    event = str(body["event"]).lower()
+    publish, device, at_s = body["publishId"], body["deviceId"], body["timestampSecs"]
+    user = body.get("userId")
+    is_valid = {
+        "event": event in _WEBHOOK_EVENTS,
+        "publishId": isinstance(publish, str) and _PUBLISH_ID.fullmatch(publish),
+        "deviceId": isinstance(device, str) and 0 < len(device) <= DEVICE_ID_CHARS_MAX,
+        "timestampSecs": _is_instant(at_s),
+        "userId": user is None or isinstance(user, str),
+    }
+    for field, is_one in is_valid.items():
+        if not is_one:
+            raise BeamsError(invalid_in_body(field))
+    return Report(event, publish, device, int(at_s * 1_000), user or None)
+
+
+def _is_instant(seconds: object) -> bool:
+    """Early web SDKs sent fractions."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return False
+    return math.isfinite(seconds) and 0 <= seconds <= SECONDS_MAX

@@ -1,0 +1,43 @@
+"""What the webhooks of an instance are told, and of a publish whoever published it, as
+notifications of their own (api.push.beams_webhook)."""
+
+from typing import Any
+
+from api.push.beams_webhook import PUBLISH_HOOK, WEBHOOK
+from broker import Broker
+from broker.beams.instances import Instance
+from broker.beams.service import new_uuid
+from broker.push.events import Following
+
+Json = dict[str, Any]
+
+
+def to_webhooks(broker: Broker, instance: Instance, event: str, told: Json) -> list[Following]:
+    """`told`: what the event says beside the instance, and `at`, where that is known already."""
+    at = {"at": told["at"]} if "at" in told else {}
+    says = {name: value for name, value in told.items() if name != "at"}
+    payload = {
+        "event": event,
+        "eventId": new_uuid(),
+        "payload": {"instance_id": instance.id, **says},
+        **at,
+    }
+    return [
+        Following(
+            {
+                "transportType": WEBHOOK,
+                "url": webhook.url,
+                "secret": webhook.secret,
+                "id": webhook.id,
+                "customData": webhook.custom_data,
+            },
+            payload,
+        )
+        for webhook in broker.beams.webhooks(instance.app)
+        if event in webhook.events
+    ]
+
+
+def to_publisher(hook: str, publish: str, body: Json, status: str, **more: Any) -> Following:
+    payload = {"publishId": publish, "status": status, "requestBody": body, **more}
+    return Following({"transportType": PUBLISH_HOOK, "url": hook}, payload)

@@ -1,0 +1,68 @@
+"""Beams tokens: a JWT in which an app's server says who the user of a device is.
+
+Signed with the instance's secret key (HS256, nothing else), its claims are `iss`, `sub` and `exp`.
+What is wrong with claims is told only after the signature proved right. `iss` names Beams' own
+host, whatever host serves the instance: every SDK has that built in. A token may last as long as it
+says: an SDK is wrong about the time by its host's zone.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from api import codec
+from api.beams.errors import (
+    BAD_ISSUER,
+    BAD_SUBJECT,
+    BAD_TOKEN,
+    NO_EXPIRATION,
+    NO_ISSUER,
+    NO_SUBJECT,
+    BeamsError,
+    Refusal,
+)
+from broker.auth.json_web_tokens import signed_payload
+from broker.beams.instances import Instance
+from broker.errors import BadRequest, Unauthorized
+
+USER_CHARS_MAX = 164
+ALGORITHMS = ("HS256",)
+_ISSUER = "https://{id}.pushnotifications.pusher.com"
+
+
+def bearer_token(header: str) -> str:
+    """The credentials of an `Authorization` header."""
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer":
+        raise BeamsError(BAD_TOKEN)
+    return token.strip()
+
+
+def user_of(token: str, instance: Instance, now_ms: int) -> str:
+    claims = _claims(token, instance)
+    expires_s = _claim(claims, "exp", (int, float), NO_EXPIRATION)
+    if expires_s * 1_000 <= now_ms:
+        raise BeamsError(BAD_TOKEN)
+    user: str = _claim(claims, "sub", (str,), NO_SUBJECT)
+    if not 1 <= len(user) <= USER_CHARS_MAX:
+        raise BeamsError(BAD_SUBJECT)
+    issuer: str = _claim(claims, "iss", (str,), NO_ISSUER)
+    if issuer.lower() != _ISSUER.format(id=instance.id):
+        raise BeamsError(BAD_ISSUER)
+    return user
+
+
+def _claim(claims: Mapping[str, Any], name: str, kinds: tuple[type, ...], missing: Refusal) -> Any:
+    value = claims.get(name)
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise BeamsError(missing)
+    return value
+
+
+def _claims(token: str, instance: Instance) -> Mapping[str, Any]:
+    try:
+        claims = codec.decode_json(signed_payload(token, instance.secret, ALGORITHMS))
+    except (BadRequest, Unauthorized):
+        raise BeamsError(BAD_TOKEN) from None
+    if not isinstance(claims, dict):
+        raise BeamsError(BAD_TOKEN)
+    return claims

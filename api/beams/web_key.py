@@ -1,0 +1,26 @@
+"""`/device_api/v1/instances/<instance>/web-vapid-public-key`: what browsers subscribe to.
+
+One key serves all instances of a server: it is the server that signs, and changing an instance's
+key would make every subscription useless.
+"""
+
+from quart import Blueprint, Response
+
+from api.beams.errors import NOT_CONFIGURED, BeamsError
+from api.beams.paths import find_instance, instance_id
+from api.beams.replies import answer
+from api.push.transports import Transports
+from broker import Broker
+
+
+def routes(broker: Broker, transports: Transports | None) -> Blueprint:
+    blueprint = Blueprint("push_beams_web_key", __name__)
+
+    @blueprint.get("/device_api/v1/instances/<segment:instance>/web-vapid-public-key")
+    async def web_key(instance: str) -> Response:
+        find_instance(broker, instance_id(instance))
+        if transports is None:
+            raise BeamsError(NOT_CONFIGURED)
+        return answer({"vapidPublicKey": transports.public_vapid_key})
+
+    return blueprint

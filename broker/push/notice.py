@@ -1,0 +1,40 @@
+"""A notification as a caller in process makes it: who it is for, and whether it makes sense."""
+
+from typing import Any
+
+from broker.errors import BadRequest
+from broker.messages.extras import check_encodable
+from broker.messages.message import json_text
+from broker.push.events import MATRIX_CHANNELS, Selector
+
+PAYLOAD_BYTES_MAX = 65_536
+TOO_LARGE = 40009
+
+
+def selector(
+    device_id: str | None,
+    client_id: str | None,
+    channel: str | None,
+    matrix_channel: str | None,
+) -> Selector:
+    """Raises BadRequest 40000 unless one is given; a Matrix channel may be narrowed to a client."""
+    given = [one for one in (device_id, client_id, channel, matrix_channel) if one is not None]
+    is_narrowed = matrix_channel is not None and client_id is not None
+    if len(given) != 1 + is_narrowed or not all(given):
+        raise BadRequest("a notification is for a device, a client, a channel or a Matrix channel")
+    if matrix_channel is None:
+        return Selector(channel=channel, device_id=device_id, client_id=client_id)
+    clients = (client_id,) if client_id is not None else ()
+    return Selector(topics=(matrix_channel,), space=MATRIX_CHANNELS, clients=clients)
+
+
+def check(payload: dict[str, Any]) -> None:
+    """Raises BadRequest 40000 for what cannot be stored, 40009 for what is too large."""
+    if not payload:
+        raise BadRequest("a notification says something")
+    check_encodable(payload)
+    size = len(json_text(payload, "the notification", 40000))
+    if size > PAYLOAD_BYTES_MAX:
+        raise BadRequest(
+            f"the notification has {size} bytes, the limit is {PAYLOAD_BYTES_MAX}", TOO_LARGE
+        )
