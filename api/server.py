@@ -1,6 +1,7 @@
 """One server process: opens the broker, makes the configuration true, serves, and ends well.
 
-    starting   open the log, reconcile what is declared, admin socket, listener; then ready
+    starting   open the log, reconcile what is declared, admin socket, listener; then ready, and
+               notifications are delivered: whom they reach may call at once
     stopping   SIGTERM or SIGINT: no new connection, what was accepted is finished, exit 0;
                a second signal ends the process at once (the log does not mind)
     failed     writing has stopped for good (broker.failure): readiness says so, reads go on for
@@ -107,6 +108,7 @@ class _Server:
         self._reload = reload
         self._accept_loss = accept_loss
         self._stopping = trio.Event()
+        self._listening = trio.Event()
         self._reloads = trio.Event()
 
     async def run(self) -> int:
@@ -129,6 +131,7 @@ class _Server:
             accept_loss=self._accept_loss,
             create_app=not (declared.apps or declared.keys),
             transports=transports.by_type,
+            delivers=self._listening,
         )
         async with transports, opening as opened:
             await reconcile(opened, declared)
@@ -158,6 +161,7 @@ class _Server:
                 raise CannotListen(
                     f"cannot listen on {settings.host} port {settings.port}: {_reason(error)}"
                 ) from error
+            self._listening.set()
             task_status.started(listening.port)
 
     async def _beside(
@@ -204,7 +208,7 @@ class _Server:
             except (ConfigError, BrokerError) as error:
                 logger.error("the configuration was not reloaded: %s", error)
             else:
-                logger.info("what the configuration declares was reloaded")
+                logger.info("the configuration's declarations were reloaded")
 
 
 def _reason(error: OSError) -> str:

@@ -8,8 +8,9 @@ import json
 import re
 from collections import Counter
 
-from api.beams import errors
 from tests.proven import ROOT, rows_of
+
+from api.beams import errors
 
 SEED = json.loads((ROOT / "tests" / "fixtures" / "beams-server-apis.json").read_text())
 ERRORS = "Errors of publishing, deleting users and reporting"

@@ -1,7 +1,8 @@
 """A provider that does as a test says, through a transport that is strict about what it is given.
 
 A recipient has an `address`, and the `endpoint` whose trouble is its own. The gateway answers SENT,
-or what `says` has for the address: a Result, a Late one, an exception to raise, or an event to wait for first.
+or what `says` has for the address: a Result, a Late one, an exception to raise, or an event to wait
+for first.
 """
 
 import re
