@@ -31,7 +31,7 @@ from api.admin.operations.beams import check_url
 from api.app import create_app
 from api.config import ConfigError, Configuration, Declarations
 from api.config.catalogue import ProcessSettings
-from api.config.declared import webhook_of
+from api.config.declared import DeclaredMatrix, webhook_of
 from api.push.transports import Transports, build_transports
 from api.realtime.server import realtime
 from api.tls import DevCertificate
@@ -93,6 +93,18 @@ async def reconcile(opened: Broker, declared: Declarations) -> None:
             await opened.beams.put_webhook(
                 msgspec.structs.replace(webhook_of(beams, hook), app=app_id)
             )
+    for rules in declared.matrix:
+        await _reconcile_matrix(opened, rules)
+
+
+async def _reconcile_matrix(opened: Broker, declared: DeclaredMatrix) -> None:
+    app_id = declared.app or opened.default_app()
+    if declared.channels is not None:
+        await opened.matrix.set_channels(app_id, declared.channels)
+    if declared.encryption is not None:
+        await opened.matrix.set_encryption(app_id, declared.encryption)
+    for name, rule in declared.encryption_of.items():
+        await opened.matrix.set_encryption(app_id, rule, name)
 
 
 class _Server:

@@ -38,6 +38,7 @@ from broker.event import Kind
 from broker.interactions.annotator import Annotator
 from broker.interactions.editor import Editor
 from broker.live.epoch import Epoch
+from broker.matrix.service import Matrix
 from broker.messages import history
 from broker.messages.history import HistoryPage, HistoryQuery, PresencePage
 from broker.messages.message import Message
@@ -76,6 +77,7 @@ class Broker:
         self.clock = clock
         self.metrics = Metrics()
         self.apps = Apps(self.submit, self.rows, self._purge_pending)
+        self.matrix = Matrix(self.submit, self.rows)
         self.epoch = Epoch(log, settings, series)
         self.epoch.hub.watch(Kind.SYSTEM, lambda _: self.apps.forget())
         self._purging = trio.Lock()
