@@ -174,7 +174,7 @@ def running() -> Iterator[PushService]:
     service = PushService()
     with (
         ThreadingHTTPServer((HOST, 0), _handler(service)) as http,
-        serve(service.talk, HOST, 0) as websocket,
+        serve(service.talk, HOST, 0, ping_interval=None) as websocket,  # a ping is random
     ):
         service.origin = f"http://{HOST}:{http.server_port}"
         service.websocket = f"ws://{HOST}:{websocket.socket.getsockname()[1]}/"
