@@ -10,8 +10,10 @@ from api import openapi, secure_transport
 from api.application import new_application, on_raw_paths
 from api.beams.application import beams_mount
 from api.control import read_control
+from api.matrix import application as matrix
 from api.mounts import Mount, mounted
 from api.push.guard import Guard
+from api.push.matrix_target import Gateways
 from api.push.transports import Transports
 from api.replies import SERVER_ID, error_reply
 from api.request_counting import counting
@@ -77,7 +79,11 @@ def create_app(
     app.before_request(secure_transport.checked(settings))
     app.after_request(_say_who_answers)
     app.after_request(counting(broker))
-    others: tuple[Mount, ...] = (beams_mount(broker, settings, transports),)
+    gateways = transports.gateways if transports else Gateways((), allow_loopback=False)
+    others: tuple[Mount, ...] = (
+        beams_mount(broker, settings, transports),
+        matrix.mount(broker, settings, gateways),
+    )
     app.asgi_app = on_raw_paths(mounted(app.asgi_app, others))  # type: ignore[method-assign, assignment]
     return app
 

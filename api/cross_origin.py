@@ -18,7 +18,7 @@ Asgi = Callable[[Scope, Any, Any], Awaitable[None]]
 
 EXPOSED = (
     b"access-control-expose-headers",
-    b"Link, X-Ably-ErrorCode, X-Ably-ErrorMessage, X-Request-Id",
+    b"Link, Retry-After, X-Ably-ErrorCode, X-Ably-ErrorMessage, X-Request-Id",
 )
 # For replies to what was not read: enough for pages that do not ask with credentials.
 FOR_ANYBODY: Headers = [(b"access-control-allow-origin", b"*"), EXPOSED]

@@ -1,6 +1,7 @@
 """One server process: opens the broker, makes the configuration true, serves, and ends well.
 
-    starting   open the log, reconcile what is declared, admin socket, listener; then ready
+    starting   open the log, reconcile what is declared, admin socket, listener; then ready, and
+               notifications are delivered: whom they reach may call at once
     stopping   SIGTERM or SIGINT: no new connection, what was accepted is finished, exit 0;
                a second signal ends the process at once (the log does not mind)
     failed     writing has stopped for good (broker.failure): readiness says so, reads go on for
@@ -30,7 +31,7 @@ from api.admin.operations.beams import check_url
 from api.app import create_app
 from api.config import ConfigError, Configuration, Declarations
 from api.config.catalogue import ProcessSettings
-from api.config.declared import webhook_of
+from api.config.declared import DeclaredMatrix, webhook_of
 from api.push.transports import Transports, build_transports
 from api.realtime.server import realtime
 from api.tls import DevCertificate
@@ -92,6 +93,18 @@ async def reconcile(opened: Broker, declared: Declarations) -> None:
             await opened.beams.put_webhook(
                 msgspec.structs.replace(webhook_of(beams, hook), app=app_id)
             )
+    for rules in declared.matrix:
+        await _reconcile_matrix(opened, rules)
+
+
+async def _reconcile_matrix(opened: Broker, declared: DeclaredMatrix) -> None:
+    app_id = declared.app or opened.default_app()
+    if declared.channels is not None:
+        await opened.matrix.set_channels(app_id, declared.channels)
+    if declared.encryption is not None:
+        await opened.matrix.set_encryption(app_id, declared.encryption)
+    for name, rule in declared.encryption_of.items():
+        await opened.matrix.set_encryption(app_id, rule, name)
 
 
 class _Server:
@@ -107,6 +120,7 @@ class _Server:
         self._reload = reload
         self._accept_loss = accept_loss
         self._stopping = trio.Event()
+        self._listening = trio.Event()
         self._reloads = trio.Event()
 
     async def run(self) -> int:
@@ -129,6 +143,7 @@ class _Server:
             accept_loss=self._accept_loss,
             create_app=not (declared.apps or declared.keys),
             transports=transports.by_type,
+            delivers=self._listening,
         )
         async with transports, opening as opened:
             await reconcile(opened, declared)
@@ -158,6 +173,7 @@ class _Server:
                 raise CannotListen(
                     f"cannot listen on {settings.host} port {settings.port}: {_reason(error)}"
                 ) from error
+            self._listening.set()
             task_status.started(listening.port)
 
     async def _beside(
@@ -204,7 +220,7 @@ class _Server:
             except (ConfigError, BrokerError) as error:
                 logger.error("the configuration was not reloaded: %s", error)
             else:
-                logger.info("what the configuration declares was reloaded")
+                logger.info("the configuration's declarations were reloaded")
 
 
 def _reason(error: OSError) -> str:

@@ -19,6 +19,7 @@ MIB = 1024 * KIB
 PORT_MAX = 65_535
 MAY_BE_ZERO = frozenset(
     {"port", "require_tls", "shutdown_grace_ms", "linger_ms", "storage_failure_linger_ms"}
+    | {"matrix_requests_max"}
 )
 
 
@@ -85,6 +86,12 @@ class ServerSettings:
     h2_streams_max: int = setting(100, "requests", "requests under way on one HTTP/2 connection")
     trusted_proxies: tuple[str, ...] = setting(
         (), "CIDR networks", "proxies whose forwarding headers count; no limit per address for them"
+    )
+    matrix_hosts: tuple[str, ...] = setting(
+        (), "host names", "names of this server under which it is the Matrix pusher API only"
+    )
+    matrix_requests_max: int = setting(
+        600, "requests", "requests of one user to the Matrix pusher API in a minute; 0 is no limit"
     )
     file_descriptors_min: int = setting(
         1_024, "descriptors", "refuse to start when the system grants fewer"

@@ -1,4 +1,9 @@
-"""`push`: one message that notifies many devices: accepted, delivered, and cut off by kill -9."""
+"""`push`: one message that notifies many devices: accepted, delivered, and cut off by kill -9.
+
+`python -m bench push --write` measures a hundred thousand devices and puts them into RESULTS.md, in
+less than three minutes of a machine that does nothing else; `--quick` looks at ten thousand. A
+device that was not told fails the run.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +24,7 @@ from bench.realtime.server import Server
 from bench.scale import Scale
 from bench.server_process import KEY
 from bench.tables import Cell, Table
+from broker import Broker
 from broker.push.events import Selector
 from broker.push.outbox import PAGE_DEVICES
 
@@ -33,8 +39,8 @@ CAVEATS = """\
   "Published" is one call in a turn, whose reply competes with the first page of deliveries; how
   accepting depends on the number of devices is in the last table.
 - The gateway shares the machine; what it took of it is told below the table. How many a second is
-  a fact of this machine and of what else runs on it: processor time for each delivery moves less,
-  the ratios within a round least.
+  a fact of this machine and of what else runs on it, as the load average above tells: at more than
+  two, seconds are long, and it is processor time and the ratios within a round that compare.
 - After every row each device must have been told, always under the same id; a run that lost one
   fails, and is not here. "Twice": what came more than once until the last device was told; after
   a kill, what of the page that was at work had arrived.
@@ -43,7 +49,7 @@ CAVEATS = """\
   what was accepted per second.
 - Memory: VmRSS, which has the pages of LMDB's map in it. The garbage collector is the server's own.
 """
-_PATIENCE_S = 300.0
+_PATIENCE_S = 600.0  # on a machine that does much else
 _KILL_COLUMNS = (
     "devices",
     "told at the kill",
@@ -239,15 +245,13 @@ async def _accepted(data: Path, scale: Scale) -> Table:
     samples = {audience: Sample() for audience in scale.push}
     async with undelivered(data) as opened:
         for _ in range(scale.rounds):
+            taken: dict[int, list[float]] = {audience: [] for audience in samples}
+            for _ in range(scale.pages):  # in turn, for the disk's pace changes within a second
+                for audience, latencies in taken.items():
+                    latencies.append(await _seconds_to_accept(opened, audience))
             for audience, sample in samples.items():
-                selector = Selector(channel=channel(audience))
-                latencies: list[float] = []
-                began = perf_counter()
-                for _ in range(scale.pages):
-                    start = perf_counter()
-                    await opened.push.publish(APP, selector, {"notification": {"title": "Tide"}})
-                    latencies.append(perf_counter() - start)
-                sample.add(Sample(scale.pages, perf_counter() - began, latencies=latencies))
+                spent = sum(taken[audience])
+                sample.add(Sample(scale.pages, spent, latencies=taken[audience]))
     one = samples[scale.push[0]]
     rows: list[list[Cell]] = [
         [
@@ -261,3 +265,10 @@ async def _accepted(data: Path, scale: Scale) -> Table:
     ]
     columns = ("devices", "accepted/s", "p50 ms", "p99 ms", "x one device")
     return Table("Accepted, one after the other", columns, rows)
+
+
+async def _seconds_to_accept(opened: Broker, audience: int) -> float:
+    start = perf_counter()
+    selector = Selector(channel=channel(audience))
+    await opened.push.publish(APP, selector, {"notification": {"title": "Tide"}})
+    return perf_counter() - start

@@ -38,6 +38,7 @@ from broker.event import Kind
 from broker.interactions.annotator import Annotator
 from broker.interactions.editor import Editor
 from broker.live.epoch import Epoch
+from broker.matrix.service import Matrix
 from broker.messages import history
 from broker.messages.history import HistoryPage, HistoryQuery, PresencePage
 from broker.messages.message import Message
@@ -76,6 +77,7 @@ class Broker:
         self.clock = clock
         self.metrics = Metrics()
         self.apps = Apps(self.submit, self.rows, self._purge_pending)
+        self.matrix = Matrix(self.submit, self.rows)
         self.epoch = Epoch(log, settings, series)
         self.epoch.hub.watch(Kind.SYSTEM, lambda _: self.apps.forget())
         self._purging = trio.Lock()
@@ -272,13 +274,18 @@ class Broker:
         with mapped():
             await self.log.rebuild()
 
-    async def run(self, *, delivers: bool) -> None:
-        """The broker's own work: delivery and housekeeping. `delivers`: notifications too."""
+    async def run(self, *, delivers: trio.Event | None) -> None:
+        """The broker's own work: delivery and housekeeping. `delivers`: notifications too, from
+        when it is set."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.epoch.run)
-            if delivers:
-                nursery.start_soon(self.outbox.run)
+            if delivers is not None:
+                nursery.start_soon(self._deliver, delivers)
             nursery.start_soon(self._keep_house)
+
+    async def _deliver(self, begins: trio.Event) -> None:
+        await begins.wait()
+        await self.outbox.run()
 
     async def _keep_house(self) -> None:
         """Unfinished purges and retention, again and again until writing has failed."""
@@ -307,11 +314,13 @@ async def open(  # noqa: A001 - the library's verb: broker.open(...)
     create_app: bool = True,
     hold_connections: bool = True,
     transports: Mapping[str, Transport] | None = None,
+    delivers: trio.Event | None = None,
 ) -> AsyncIterator[Broker]:
     """Open a data directory, creating it if need be; one without an app gets an app with a root
     key, unless `create_app` is false. With `hold_connections` it takes over from the process that
     had it open before, sees off the connections that one left (broker.live.epoch), and delivers
-    notifications, through `transports` by transportType (broker.push.outbox).
+    notifications, through `transports` by transportType (broker.push.outbox): at once, or when
+    `delivers` is set.
 
     Raises Unavailable if another process writes it, if acknowledged records are missing
     (`accept_loss` goes on without them), or if it is damaged.
@@ -336,9 +345,13 @@ async def open(  # noqa: A001 - the library's verb: broker.open(...)
         if hold_connections:
             await broker.push.forget_strangers()
             await _begin_epoch(broker)
+        if delivers is None:
+            delivers = trio.Event()
+            delivers.set()
         failure: Exception | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(broker.run, delivers=hold_connections))
+            running = partial(broker.run, delivers=delivers if hold_connections else None)
+            nursery.start_soon(running)
             try:
                 yield broker
             except Exception as error:  # the caller's own: not to be wrapped in our nursery's group

@@ -17,6 +17,8 @@ from broker.interactions import annotating, changing
 from broker.interactions.projection import Interactions
 from broker.live import app_log, connection_log, idle_channels
 from broker.live.connection_log import ConnectionLog
+from broker.matrix import rules as matrix_rules
+from broker.matrix.rules import MatrixConfiguration
 from broker.messages import publishing
 from broker.messages.acceptance import Accepted
 from broker.messages.publishing import Dedup
@@ -35,6 +37,7 @@ ROWS_VERSION = 5
 
 PROJECTIONS: tuple[Projection, ...] = (
     Tenancy(),
+    MatrixConfiguration(),
     Channels(),
     ActiveChannels(),
     Dedup(),
@@ -58,6 +61,7 @@ PROJECTIONS: tuple[Projection, ...] = (
 def broker_domain() -> Domain:
     decide: dict[type, Decide] = {
         **administration.DECIDE,
+        **matrix_rules.DECIDE,
         **app_log.DECIDE,
         **publishing.DECIDE,
         **changing.DECIDE,

@@ -16,6 +16,7 @@ from broker.beams.events import (
     BeamsWebhookRemoved,
 )
 from broker.event import Event
+from broker.matrix.events import MatrixChannelsSet, MatrixEncryptionSet
 from broker.messages.message import Message, PresenceMessage
 from broker.push.events import (
     ChannelSubscribed,
@@ -340,6 +341,8 @@ AnyEvent = (
     | BeamsInstanceRemoved
     | BeamsWebhookAdded
     | BeamsWebhookRemoved
+    | MatrixChannelsSet
+    | MatrixEncryptionSet
 )
 
 encode = msgspec.msgpack.Encoder().encode

@@ -185,7 +185,11 @@ class Log:
         while not self._closed:
             records = self._feed.since(position)
             if records is None:
+                known = self._feed.position
                 records = await self._catch_up(position)
+                if not records:  # what came meanwhile woke nobody
+                    position = known
+                    continue
             if records:
                 position = records[-1].serial
                 yield records

@@ -1,65 +1,100 @@
 """Documents whose tables say of each row which test proves it.
 
-In those of `docs/rest.md` a row is proven by a test that passed. Where a table has the columns
-`route` and `status`, the test must also have met that: have asked that route, and been answered
-with that status and the row's texts (tests/met.py).
+A row is proven by tests that passed. Where a table has a column for routes, one of them must also
+have met the row: have asked its route, and been answered with its status and texts (tests/met.py).
+What a row has in marks of code is meant literally: of several texts in one cell of `error`, the
+last is what is answered here, and the first what the API's own documents have.
 """
 
+import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.met import Met
 
 ROOT = Path(__file__).parents[1]
-LAST_COLUMN = "test"
-ROUTE = "route"
-TEXTS = ("error", "description", "errcode")
+TEST, ROUTE, STATUS = "test", "route", "status"
 _HEADING = re.compile(r"#+ (.*)")
 _CELL_END = re.compile(r"(?<!\\)\|")
-_TEST = re.compile(r"`(tests/[\w/]+\.py::test_\w+)`")
-_VARIES = re.compile(r"\\\{\w+\\\}")
+_CODE = re.compile(r"`([^`]+)`")
+_NAMED = re.compile(r"tests/[\w/]+\.py::test_\w+")
+_ROUTE = re.compile(r"([A-Z]+) (/\S*)")
+_VARIES = re.compile(r"\\\{[\w,]+\\\}|…")
+_CHOICE = re.compile(r"\{(\w+(?:,\w+)+)\}")
 
 
 class Row(NamedTuple):
-    """`cells`: by the name of their column, without the marks of code but in the last one."""
-
     section: str
     cells: dict[str, str]
 
     @property
     def key(self) -> str:
-        return next(iter(self.cells.values()))
+        """The first cell, without marks of code."""
+        return next(iter(self.cells.values())).replace("`", "")
+
+    def codes(self, column: str) -> list[str]:
+        return _CODE.findall(self.cells.get(column, ""))
 
     @property
     def tests(self) -> list[str]:
-        return _TEST.findall(self.cells[LAST_COLUMN])
+        return [code for code in self.codes(TEST) if _NAMED.fullmatch(code)]
 
-    def is_met_by(self, met: Met) -> bool:
-        method, _, path = self.cells[ROUTE].partition(" ")
-        route = _VARIES.sub(".*", re.escape(path))
-        said = [self.cells[name] for name in TEXTS if self.cells.get(name)]
-        return (
-            (met.method, str(met.status)) == (method, self.cells["status"])
-            and re.fullmatch(route, met.path) is not None
-            and all(text in met.said for text in said)
-        )
+    @property
+    def routes(self) -> list[str]:
+        """Each of those that the row is about; none where it is about any."""
+        if self.cells[ROUTE].startswith("any"):
+            return []
+        return [route for code in self.codes(ROUTE) for route in _chosen(code)]
+
+    def unmet(self, met: Sequence[Met], bases: str) -> list[str]:
+        """The routes that nothing met."""
+        said = [*self.codes("error")[-1:], *self.codes("description")[:1], *self.codes("errcode")]
+        found = [
+            one
+            for one in met
+            if str(one.status) == self.cells[STATUS] and all(text in one.said for text in said)
+        ]
+        if not self.routes:
+            return [] if found else ["any route"]
+        return [
+            route for route in self.routes if not any(_is_of(one, route, bases) for one in found)
+        ]
+
+
+def _chosen(route: str) -> list[str]:
+    """`/a/{b,c}` is two routes."""
+    literal, *rest = _CHOICE.split(route)
+    choices = [choice.split(",") for choice in rest[::2]]
+    return [
+        literal + "".join(a + b for a, b in zip(chosen, rest[1::2], strict=True))
+        for chosen in product(*choices)
+    ]
+
+
+def _is_of(met: Met, route: str, bases: str) -> bool:
+    found = _ROUTE.fullmatch(route)
+    assert found is not None, route
+    path = _VARIES.sub(".*", re.escape(found[2]))
+    return met.method == found[1] and re.fullmatch(f"(?:{bases}){path}/?", met.path) is not None
 
 
 class Document:
-    """`asked_in`: the file of tests that a run must have for this document to be looked at."""
+    """`asked_in`: the file of tests that a run must have for this document to be looked at.
+    `bases`: what its routes may stand below, as a regular expression."""
 
-    def __init__(self, name: str, asked_in: str) -> None:
+    def __init__(self, name: str, asked_in: str, bases: str = "") -> None:
         self.name = name
         self.asked_in = asked_in
+        self.bases = bases
 
     @cached_property
     def rows(self) -> list[Row]:
-        """Of every table whose last column is LAST_COLUMN."""
-        path = ROOT / self.name
-        return list(_rows(path.read_text().splitlines())) if path.exists() else []
+        """Of every table whose last column is TEST."""
+        return list(_rows((ROOT / self.name).read_text().splitlines()))
 
     def keys(self, section: str) -> list[str]:
         return [row.key for row in self.rows if row.section == section]
@@ -69,17 +104,23 @@ class Document:
         return {name for row in self.rows for name in row.tests}
 
     @property
+    def missing(self) -> set[str]:
+        """The tests that are named and no file has."""
+        files = {name.partition("::")[0] for name in self.named}
+        return self.named - {f"{path}::{name}" for path in files for name in _functions(path)}
+
+    @property
     def to_meet(self) -> set[str]:
         """The tests that have to meet something."""
         return {name for row in self.rows if ROUTE in row.cells for name in row.tests}
 
     def unmet(self, met: Mapping[str, Sequence[Met]]) -> list[str]:
-        """The rows that say what is to be met, and that none of their tests met. `met`: by test."""
+        """What rows say is to be met, and none of their tests met. `met`: by test."""
         return [
-            " | ".join(list(row.cells.values())[:-1])
+            f"{route}: {' | '.join(list(row.cells.values())[1:-1])}"
             for row in self.rows
             if ROUTE in row.cells
-            and not any(row.is_met_by(one) for name in row.tests for one in met.get(name, ()))
+            for route in row.unmet([one for name in row.tests for one in met[name]], self.bases)
         ]
 
 
@@ -92,14 +133,21 @@ def _rows(lines: list[str]) -> Iterator[Row]:
             columns = []
             continue
         cells = [cell.strip() for cell in _CELL_END.split(line)[1:-1]]
-        if cells[-1] == LAST_COLUMN:
+        if cells[-1] == TEST:
             columns = cells
         elif columns and set(cells[0]) != {"-"}:
-            plain = [cell.replace("`", "") for cell in cells[:-1]]
-            yield Row(section, dict(zip(columns, [*plain, cells[-1]], strict=True)))
+            yield Row(section, dict(zip(columns, cells, strict=True)))
 
 
+def _functions(path: str) -> list[str]:
+    """The tests of a file, which need not be there."""
+    file = ROOT / path
+    body = ast.parse(file.read_text()).body if file.exists() else []
+    return [one.name for one in body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+_BEAMS = r"/(?:device|publish|customer|user|reporting)_api/v[12]/instances(?:/[^/]*)?"
 REST = Document("docs/rest.md", "tests/test_rest_docs.py")
-BEAMS = Document("docs/beams.md", "tests/test_push_docs.py")
-MATRIX = Document("docs/matrix.md", "tests/test_push_docs.py")
+BEAMS = Document("docs/beams.md", "tests/test_push_docs.py", _BEAMS)
+MATRIX = Document("docs/matrix.md", "tests/test_push_docs.py", "(?:/matrix)?")
 DOCUMENTS = (REST, BEAMS, MATRIX)

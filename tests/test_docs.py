@@ -19,6 +19,7 @@ DOCUMENTS = (
     "docs/realtime.md",
     "docs/rest.md",
     "docs/push.md",
+    "docs/matrix.md",
     "docs/beams.md",
 )
 _PATH = re.compile(r"`((?:\.ci|api|bench|broker|storage|tests)/[\w./*-]*)`|\]\(([\w./-]+)\)")

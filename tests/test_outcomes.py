@@ -102,12 +102,12 @@ def run(
     """How a run ended, and what it said."""
     options = ["-rA", "-p", "no:cacheprovider", f"--rootdir={directory}", "-k", chosen]
     spread = ["-p", "xdist", "-n", str(processes), "--dist", "loadfile"]
-    asked = {"NAMED": named, "ROUTES": routes}
-    no_other_plugins = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
+    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *(spread if processes else [])],
         cwd=directory,
-        env={**os.environ, **no_other_plugins, "PYTHONPATH": str(ROOT), **asked},
+        env={**environment, "NAMED": named, "ROUTES": routes},
         capture_output=True,
         text=True,
         check=False,

@@ -1,61 +1,78 @@
 """`docs/beams.md` and `docs/matrix.md` have a row for every endpoint and every error of the seeds,
 and each row a test.
 
-What the seeds name is in `tests/fixtures/push_seeds.json`. That those tests passed, and met the
-route and the answer of their rows, is said at the end of a run that has this file
-(tests/outcomes.py).
+The errors of Beams' documents are in `tests/fixtures/beams-*.json`: by route, the status, title and
+description of each. That the tests passed, and met the route and the answer of their rows, is said
+at the end of a run that has this file (tests/outcomes.py).
 """
 
-import ast
 import json
-import re
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
+from api.beams import errors
 from tests.documents import BEAMS, MATRIX, ROOT, Document
 
-SEEDS = json.loads((ROOT / "tests" / "fixtures" / "push_seeds.json").read_text())
-_VARIES = re.compile(r"\{\w+\}")
-DOCUMENTS = pytest.mark.parametrize("document", [BEAMS, MATRIX], ids=lambda one: one.name)
+FIXTURES = ROOT / "tests" / "fixtures"
+MATRIX_SEED = {
+    "GET /pushers",
+    "POST /pushers/set",
+    "GET /channels",
+    "GET /channels/{pushkey}",
+    "POST /channels/{pushkey}",
+}
+REPORTED = ("event", "publishId", "deviceId", "timestampSecs")
+Error = tuple[str, int, str, str]
+"""Route, status, title, description."""
 
 
-@DOCUMENTS
-def test_every_row_names_a_test_that_exists(document: Document) -> None:
-    assert document.rows
+@pytest.mark.parametrize("document", [BEAMS, MATRIX], ids=lambda one: one.name)
+def test_every_row_names_tests_that_exist(document: Document) -> None:
     assert [row for row in document.rows if not row.tests] == []
-    files = {name.partition("::")[0] for name in document.named}
-    there = {f"{path}::{name}" for path in files for name in functions(path)}
-    assert document.named - there == set()
+    assert document.missing == set()
 
 
-def _route(text: str) -> str:
-    return _VARIES.sub("{}", text)
+def promised(api: str) -> Counter[Error]:
+    by_route = json.loads((FIXTURES / f"{api}.json").read_text())
+    return Counter((route, *error) for route, found in by_route.items() for error in found)
 
 
-def test_everything_that_the_seed_of_beams_names_has_one_row() -> None:
-    named = Counter(
-        (_route(call["route"]), str(status), error, description)
-        for call in SEEDS["beams"]
-        for status, error, description in [(200, "", ""), *call["errors"]]
-    )
-    listed = Counter(
-        (
-            _route(row.cells["route"]),
-            *(row.cells[name] for name in ("status", "error", "description")),
-        )
-        for row in BEAMS.rows
-    )
-    assert {key: listed[key] for key in named} == dict(named)
+def listed(section: str) -> Iterator[Error]:
+    """The errors of a section, as Beams' documents have them."""
+    for row in BEAMS.rows:
+        if row.section == section and row.codes("description"):
+            title, description = row.codes("error")[0], row.codes("description")[0]
+            for route in row.routes:
+                yield route, int(row.cells["status"]), title, description
 
 
-def test_every_endpoint_that_the_seed_of_matrix_names_has_a_row() -> None:
-    succeeding = {_route(row.cells["route"]) for row in MATRIX.rows if row.cells["status"] == "200"}
-    assert {_route(route) for route in SEEDS["matrix"]} - succeeding == set()
+def test_every_error_of_the_device_api_has_one_row() -> None:
+    assert promised("beams-device-api").total() == 117
+    assert Counter(listed("Errors of the Device API")) == promised("beams-device-api")
 
 
-def functions(path: str) -> list[str]:
-    """The tests of a file, which need not be there."""
-    file = ROOT / path
-    body = ast.parse(file.read_text()).body if file.exists() else []
-    return [one.name for one in body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+def test_every_error_of_the_other_apis_has_one_row() -> None:
+    """Beams' documents, and a few beyond them."""
+    found = Counter(listed("Errors of publishing, deleting users and reporting"))
+    assert promised("beams-server-apis").total() == 35
+    assert promised("beams-server-apis") - found == Counter()
+    assert max(found.values()) == 1
+
+
+def test_every_error_of_beams_is_in_the_table_of_the_code_as_it_is_spelt() -> None:
+    table = {tuple(row) for row in vars(errors).values() if isinstance(row, errors.Refusal)}
+    table |= {tuple(errors.missing_from_body(field)) for field in REPORTED}
+    incorrect = "Incorrect FCM token supplied."
+    every = promised("beams-device-api") + promised("beams-server-apis")
+    unknown = {error[1:] for error in every} - table
+    assert unknown == {(401, "Unauthorized", incorrect)}, "all but the one that SDKs need otherwise"
+    assert (401, "InvalidToken", incorrect) in table
+
+
+def test_every_endpoint_that_matrix_names_has_a_row() -> None:
+    answered = {
+        route for row in MATRIX.rows if row.cells.get("status") == "200" for route in row.routes
+    }
+    assert answered >= MATRIX_SEED

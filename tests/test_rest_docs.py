@@ -4,18 +4,15 @@ The names of the seeds are in `tests/fixtures/seeds.json`. That those tests pass
 end of a run that has this file (tests/outcomes.py).
 """
 
-import ast
 import json
 import re
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from tests.api.declared import endpoints
-from tests.documents import REST
+from tests.documents import REST, ROOT
 
-ROOT = Path(__file__).parents[1]
 SEEDS = json.loads((ROOT / "tests" / "fixtures" / "seeds.json").read_text())
 _VARIES = re.compile(r"\{\w+\}")
 
@@ -63,16 +60,4 @@ def test_every_row_names_a_test() -> None:
 
 
 def test_every_test_that_is_named_exists() -> None:
-    there = {f"{path}::{name}" for path in files() for name in functions(path)}
-    assert REST.named - there == set()
-
-
-def files() -> set[str]:
-    return {name.partition("::")[0] for name in REST.named}
-
-
-def functions(path: str) -> list[str]:
-    """The tests of a file, which need not be there."""
-    file = ROOT / path
-    body = ast.parse(file.read_text()).body if file.exists() else []
-    return [one.name for one in body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert REST.missing == set()

@@ -27,7 +27,7 @@ REQUESTS_PER_SECOND = 100
 class Callers:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._rate = Rate(REQUESTS_PER_SECOND, broker.clock)
+        self._rate = Rate(REQUESTS_PER_SECOND, lambda: broker.clock())
 
     def instance(self, segment: str) -> Instance:
         """The instance that the path names, of whoever calls. Raises BeamsError."""

@@ -2,7 +2,7 @@
 
 from quart import Blueprint, Response, request
 
-from api.beams.bodies import require_json_type
+from api.beams.bodies import require_json_type_of_body
 from api.beams.device_paths import DEVICE, as_refusals, find_device, named
 from api.beams.errors import BAD_DEVICE_ID_FOR_USER, NO_TOKEN, BeamsError
 from api.beams.paths import find_instance
@@ -20,7 +20,7 @@ def routes(broker: Broker) -> Blueprint:
     async def set_user(instance: str, platform: str, device: str) -> Response:
         """Saying it again is fine: SDKs do at every start."""
         path = named(instance, platform, device, BAD_DEVICE_ID_FOR_USER)
-        await require_json_type()
+        await require_json_type_of_body()
         header = request.headers.get("Authorization")
         if not header:
             raise BeamsError(NO_TOKEN)

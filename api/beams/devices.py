@@ -9,7 +9,7 @@ from typing import Any
 
 from quart import Blueprint, Response
 
-from api.beams.bodies import json_object, read_metadata, require_json_type
+from api.beams.bodies import json_object, read_metadata, require_json_type_of_body
 from api.beams.device_paths import (
     DEVICE,
     DEVICES,
@@ -61,7 +61,7 @@ def routes(broker: Broker, settings: ServerSettings, transports: Transports | No
     @blueprint.get(DEVICE)
     async def describe(instance: str, platform: str, device: str) -> Response:
         path = named(instance, platform, device)
-        await require_json_type()
+        await require_json_type_of_body()
         _, found = find(broker, path)
         metadata = found.metadata or {}
         shown = {"id": found.id, "userId": found.client_id, "metadata": metadata}

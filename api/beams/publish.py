@@ -6,11 +6,11 @@ key, rate, size, JSON, schema.
 
 from quart import Blueprint, Response
 
+from api.beams.bodies import as_object, read_bounded, require_json_type
 from api.beams.caller import Callers
 from api.beams.errors import TOO_LARGE_FOR_INTERESTS, TOO_LARGE_FOR_USERS
 from api.beams.publish_reading import Publish, notification, read_publish
 from api.beams.replies import answer
-from api.beams.sized_bodies import as_object, check_content_type, read_bounded
 from api.beams.telling import to_publisher, to_webhooks
 from api.push.guard import Guard
 from api.settings import ServerSettings
@@ -37,7 +37,7 @@ def routes(broker: Broker, settings: ServerSettings, guard: Guard, callers: Call
         return await accepted(instance, to_users=True)
 
     async def accepted(segment: str, *, to_users: bool) -> Response:
-        check_content_type()
+        require_json_type()
         instance = callers.instance(segment)
         if to_users:
             raw = await read_bounded(USERS_BODY_BYTES_MAX, TOO_LARGE_FOR_USERS)

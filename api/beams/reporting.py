@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from quart import Blueprint, Response
 
+from api.beams.bodies import as_object, read_bounded, require_json_type
 from api.beams.errors import (
     BAD_INSTANCE_ID,
     BAD_INSTANCE_ID_OF_REPORT,
@@ -21,7 +22,6 @@ from api.beams.errors import (
 )
 from api.beams.paths import find_instance, instance_id
 from api.beams.replies import done
-from api.beams.sized_bodies import as_object, check_content_type, read_bounded
 from api.beams.telling import to_webhooks
 from api.settings import ServerSettings
 from broker import Broker
@@ -48,7 +48,7 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
 
     @blueprint.post("/reporting_api/v2/instances/<segment:instance>/events")
     async def report_event(instance: str) -> Response:
-        check_content_type()
+        require_json_type()
         found = find_instance(broker, _instance_id(instance))
         raw = await read_bounded(BODY_BYTES_MAX, TOO_LARGE_FOR_INTERESTS)
         said = read_report(as_object(raw, settings))

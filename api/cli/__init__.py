@@ -25,6 +25,7 @@ COMMANDS = (
     "namespaces",
     "push",
     "beams",
+    "matrix",
     "purge",
     "verify",
     "backup",

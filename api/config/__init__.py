@@ -7,9 +7,9 @@ its metadata, and has one name in three spellings:
     port = 9000
 
 The command line wins over the environment, which wins over the file, which wins over the default;
-`tidelog config` says which it was. The file may also declare apps, keys, namespaces and instances
-of Beams, which the server reconciles into its log at every start ([[apps]], [[keys]],
-[[namespaces]], [[beams]]).
+`tidelog config` says which it was. The file may also declare apps, keys, namespaces, instances of
+Beams and rules of Matrix pushers, which the server reconciles into its log at every start
+([[apps]], [[keys]], [[namespaces]], [[beams]], [[matrix]]).
 
 Refuses what it does not know and what has the wrong type: ConfigError names where it was found, the
 key, and what would be right. An unknown TIDELOG_ variable outside the sections may be somebody

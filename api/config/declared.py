@@ -1,5 +1,5 @@
-"""Apps, keys, namespaces and instances of Beams that the configuration declares, for the server to
-make true.
+"""Apps, keys, namespaces, instances of Beams and rules of Matrix pushers that the configuration
+declares, for the server to make true.
 
 Owns their form in the file and its checking; `api.server` reconciles them into the log. What is no
 longer declared stays in the log until a command removes it: a line lost from a file must not take
@@ -20,9 +20,10 @@ from broker.auth.credentials import parse_key
 from broker.beams.instances import check_secret, checked_id
 from broker.beams.webhooks import EVENTS, Webhook, declared_id
 from broker.beams.webhooks import check as check_webhook
+from broker.matrix.rules import Encryption, Status, check_channels, check_encryption
 from broker.tenancy import NamespaceRules
 
-TABLES = ("apps", "keys", "namespaces", "beams")
+TABLES = ("apps", "keys", "namespaces", "beams", "matrix")
 
 
 class DeclaredApp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,11 +73,23 @@ class DeclaredInstance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"<DeclaredInstance {self.instance}>"
 
 
+class DeclaredMatrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rules for Matrix pushers of `app` (None: the only, or the oldest). `channels`: all there are,
+    each with what a new pusher begins with. `encryption_of`: by app_id. What is absent stays as it
+    is in the log."""
+
+    app: str | None = None
+    channels: dict[str, Status] | None = None
+    encryption: Encryption | None = None
+    encryption_of: dict[str, Encryption] = {}
+
+
 class Declarations(msgspec.Struct, frozen=True):
     apps: tuple[DeclaredApp, ...] = ()
     keys: tuple[DeclaredKey, ...] = ()
     namespaces: tuple[DeclaredNamespace, ...] = ()
     beams: tuple[DeclaredInstance, ...] = ()
+    matrix: tuple[DeclaredMatrix, ...] = ()
 
 
 def declared(document: Mapping[str, Any], file: Path | None, keys: list[str]) -> Declarations:
@@ -88,6 +101,7 @@ def declared(document: Mapping[str, Any], file: Path | None, keys: list[str]) ->
         tuple(_one(DeclaredKey, table, where) for where, table in every_key),
         tuple(_namespace(table, where) for where, table in tables["namespaces"]),
         tuple(_one(DeclaredInstance, table, where) for where, table in tables["beams"]),
+        tuple(_one(DeclaredMatrix, table, where) for where, table in tables["matrix"]),
     )
 
 
@@ -113,6 +127,8 @@ def _one(declared: type, table: Mapping[str, Any], where: str) -> Any:
             check_secret(found.secret)
             for hook in found.webhooks:
                 check_webhook(webhook_of(found, hook))
+        if isinstance(found, DeclaredMatrix):
+            _check_matrix(found)
     except (msgspec.ValidationError, BrokerError) as error:
         raise ConfigError(f"{where}: {error}") from None
     return found
@@ -127,6 +143,12 @@ def webhook_of(instance: DeclaredInstance, hook: DeclaredWebhook) -> Webhook:
         events=hook.events,
         custom_data=hook.custom_data,
     )
+
+
+def _check_matrix(found: DeclaredMatrix) -> None:
+    check_channels(found.channels or {})
+    for app_id, rule in found.encryption_of.items():
+        check_encryption(rule, app_id)
 
 
 def _namespace(table: Mapping[str, Any], where: str) -> DeclaredNamespace:

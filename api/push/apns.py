@@ -30,6 +30,7 @@ from api.push.outcome import (
     Outcome,
     by_status,
 )
+from api.push.prepared import Prepared
 from api.push.provider_token import ApnsIdentity, ProviderToken
 from api.push.reply import Reply, reason
 from broker.clock import Clock
@@ -80,6 +81,7 @@ class Apns:
         self._client = client
         self._clock = clock
         self._token = ProviderToken(settings.identity, clock)
+        self._prepared = Prepared(payload.for_apns)
 
     def endpoint(self, outgoing: Outgoing) -> str:
         return self._settings.url
@@ -87,7 +89,7 @@ class Apns:
     async def send(self, outgoing: Outgoing) -> Result:
         try:
             url = f"{self._settings.url}/3/device/{_device_token(outgoing)}"
-            asked = payload.for_apns(outgoing.payload)
+            asked = self._prepared(outgoing.payload)
             headers = self._headers(outgoing, asked.headers)
             reply = await self._post(url, headers, asked.body)
         except NotSent as not_sent:

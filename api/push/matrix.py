@@ -96,7 +96,7 @@ class Matrix:
         finally:
             if gathering.is_idle and self._gatherings.get(url) is gathering:
                 del self._gatherings[url]
-        return result if is_asker else msgspec.structs.replace(result, is_shared=True)
+        return result if is_asker else msgspec.structs.replace(result, is_silent=True)
 
     def _new_gathering(self, url: str) -> Gathering[_Item, Result]:
         async def ask(items: Sequence[_Item]) -> Sequence[Result] | None:

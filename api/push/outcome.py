@@ -7,6 +7,8 @@ Each pairs a verdict with the code that the device's error and the log carry
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from broker.push.transport import (
     BAD_BODY,
     BAD_CREDENTIALS,
@@ -38,7 +40,9 @@ class Outcome(NamedTuple):
         )
 
     def because(self, message: str) -> NotSent:
-        return NotSent(self.result(message))
+        """Where there was no answer. What is final all the same was refused here."""
+        is_silent = self.verdict in (Verdict.DEAD, Verdict.REJECTED)
+        return NotSent(msgspec.structs.replace(self.result(message), is_silent=is_silent))
 
 
 DEAD_ADDRESS = Outcome(Verdict.DEAD, TOKEN_INVALID)

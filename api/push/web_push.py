@@ -28,6 +28,7 @@ from api.push.outcome import (
     NotSent,
     by_status,
 )
+from api.push.prepared import Prepared
 from api.push.vapid import Vapid
 from api.push.web_subscription import WebSubscription, subscription, target_url
 from broker.clock import Clock
@@ -54,6 +55,7 @@ class WebPush:
         self._client = client
         self._guard = guard
         self._clock = clock
+        self._prepared = Prepared(payload.for_web)
 
     def endpoint(self, outgoing: Outgoing) -> str:
         try:
@@ -71,7 +73,7 @@ class WebPush:
         if to.vapid_point not in (None, self._vapid.public_point):
             raise WRONG_KEY.because("the browser subscribed to another VAPID key")
         url = target.checked(self._guard, to.target)
-        body = encrypted(payload.for_web(outgoing.payload), to)
+        body = encrypted(self._prepared(outgoing.payload), to)
         reply = await self._client.post(str(url), self._headers(outgoing, target.origin(url)), body)
         if reply.status in _SENT:
             return SENT

@@ -43,6 +43,9 @@ class Push(Body, frozen=True, kw_only=True):
     apns: PlatformPush | UnsetType = UNSET
     fcm: PlatformPush | UnsetType = UNSET
     web: PlatformPush | UnsetType = UNSET
+    matrix: (
+        Annotated[dict[str, Any], Meta(description="a notification in Matrix's words")] | UnsetType
+    ) = UNSET
 
 
 Scalar = str | int | float | bool | None

@@ -18,7 +18,7 @@ from api.rest.push_resources import BatchNotice, Notice
 from api.settings import ServerSettings
 from broker import Broker
 from broker.errors import BadRequest
-from broker.push import identity
+from broker.push import identity, notice
 from broker.push.events import Selector
 
 NOTICES_MAX = 10_000
@@ -76,12 +76,25 @@ def routes(broker: Broker, settings: ServerSettings, guard: Guard) -> Blueprint:
 def read_selector(recipient: Any, guard: Guard) -> Selector:
     """Raises BadRequest 40000."""
     if not isinstance(recipient, Mapping) or not recipient:
-        raise BadRequest("recipient must name a device, a client, or an address")
+        raise BadRequest("recipient must name a device, a client, a Matrix channel, or an address")
+    if recipient.get("matrixChannel") is not None:
+        return _of_matrix(recipient)
     if recipient.get("deviceId"):
         return Selector(device_id=checked_id(recipient["deviceId"], "recipient.deviceId"))
     if recipient.get("clientId"):
         return Selector(client_id=checked_id(recipient["clientId"], "recipient.clientId"))
     return Selector(recipient=read_recipient(recipient, guard))
+
+
+def _of_matrix(recipient: Mapping[str, Any]) -> Selector:
+    """The Matrix pushers that have a channel enabled: all, or a client's."""
+    named = {name: recipient.get(name) for name in ("deviceId", "clientId", "matrixChannel")}
+    ids = {
+        name: checked_id(value, f"recipient.{name}")
+        for name, value in named.items()
+        if value is not None
+    }
+    return notice.selector(ids.get("deviceId"), ids.get("clientId"), None, ids.get("matrixChannel"))
 
 
 def read_batch(body: Any, guard: Guard) -> list[tuple[Selector, dict[str, Any]]]:

@@ -100,7 +100,11 @@ class Notice(Body, frozen=True, kw_only=True):
     """A notification to devices. What it says is beside the recipient, or in `push`."""
 
     recipient: Annotated[
-        dict[str, Any], Meta(description="a deviceId, a clientId, or an address of its own")
+        dict[str, Any],
+        Meta(
+            description="a deviceId, a clientId, a matrixChannel (with a clientId: of that client's"
+            " pushers only), or an address of its own"
+        ),
     ]
     notification: Notification | UnsetType = UNSET
     data: Any = UNSET

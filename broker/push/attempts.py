@@ -13,7 +13,7 @@ import trio
 from broker import randomness
 from broker.errors import BrokerError
 from broker.push.events import Device
-from broker.push.lanes import Closed, Lanes
+from broker.push.lanes import Closed, Lane, Lanes, Places
 from broker.push.month_keys import key_identifier
 from broker.push.outbox_log import PublishRow
 from broker.push.sealing import Sealer
@@ -63,7 +63,7 @@ class Attempts:
         self.transports: dict[str, Transport] = {}
         self.lanes = Lanes()
         self._sealer = sealer
-        self._at_once = trio.CapacityLimiter(ATTEMPTS_AT_ONCE)
+        self._at_once = Places(ATTEMPTS_AT_ONCE)
 
     async def to_device(self, row: PublishRow, device: Device, made: int, now_ms: int) -> Tried:
         """`made`: how many attempts were before."""
@@ -127,16 +127,19 @@ class Attempts:
     async def _sent(self, transport: Transport, outgoing: Outgoing) -> Result:
         """Raises Closed where nothing was tried."""
         lane = self.lanes.lane(transport.endpoint(outgoing))
-        async with lane.attempt(), self._at_once:
+        async with lane.attempt(), self._at_once.one():
             result = await _bounded(transport, outgoing)
-            is_trouble = result.verdict in (Verdict.TRANSIENT, Verdict.MISCONFIGURED)
-            if result.is_shared:
-                lane.ended()
-            elif is_trouble and not result.is_of_address:
-                lane.failed(at_once=result.verdict is Verdict.MISCONFIGURED)
-            else:
-                lane.succeeded()
+            if not result.is_silent:
+                _note(lane, result)
         return result
+
+
+def _note(lane: Lane, result: Result) -> None:
+    is_trouble = result.verdict in (Verdict.TRANSIENT, Verdict.MISCONFIGURED)
+    if is_trouble and not result.is_of_address:
+        lane.failed(at_once=result.verdict is Verdict.MISCONFIGURED)
+    else:
+        lane.succeeded()
 
 
 async def _bounded(transport: Transport, outgoing: Outgoing) -> Result:

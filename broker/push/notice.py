@@ -1,11 +1,14 @@
-"""A notification as a caller in process makes it: who it is for, and whether it makes sense."""
+"""A notification before it is accepted: who it is for, and whether it makes sense."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from broker.errors import BadRequest
+from broker.matrix import rules as matrix_rules
 from broker.messages.extras import check_encodable
 from broker.messages.message import json_text
 from broker.push.events import MATRIX_CHANNELS, Selector
+from storage import Rows
 
 PAYLOAD_BYTES_MAX = 65_536
 TOO_LARGE = 40009
@@ -38,3 +41,11 @@ def check(payload: dict[str, Any]) -> None:
         raise BadRequest(
             f"the notification has {size} bytes, the limit is {PAYLOAD_BYTES_MAX}", TOO_LARGE
         )
+
+
+def check_channels(rows: Rows, app: str, selectors: Sequence[Selector]) -> None:
+    """Raises BadRequest 40000 for a Matrix channel that the app has not."""
+    wanted = {topic for one in selectors if one.space == MATRIX_CHANNELS for topic in one.topics}
+    unknown = wanted - matrix_rules.rules(rows, app).channels.keys() if wanted else wanted
+    if unknown:
+        raise BadRequest(f"there is no Matrix channel {min(unknown)[:64]!r}")

@@ -1,8 +1,8 @@
 """The outbox: delivers what was accepted, again and again until it is delivered or nobody wants it.
 
-A task for each notification that is not delivered to everybody goes through the pages of whom it is
-for, and one task tries again what has to be. Nothing is delivered twice but after a crash, or where
-a provider did not answer in time; then it has the same id.
+A task for each notification that has its turn (broker.push.backlog) goes through the pages of whom
+it is for, and one task tries again what has to be. Nothing is delivered twice but after a crash, or
+where a provider did not answer in time; then it has the same id.
 
 A page is over when all its attempts are, or after PAGE_PATIENCE_S: who has not answered by then is
 written down to be tried again, and what comes of the attempt that goes on is settled there. So one
@@ -29,6 +29,7 @@ from broker.live.hub import Hub
 from broker.messages.serials import render
 from broker.push import expansion, order, outbox_log, registry, waiting
 from broker.push.attempts import FAILED, Attempts, Tried, standing
+from broker.push.backlog import Backlog
 from broker.push.events import BEAMS, MATRIX, Attempt, Device, PublishAccepted, Tally
 from broker.push.order import Turns, is_ordered
 from broker.push.outbox_log import ProgressPublish, PublishRow, SettleDelivery
@@ -36,6 +37,7 @@ from broker.push.registration import ReportDevice
 from broker.push.reports import Reports
 from broker.push.service import Push
 from broker.push.tallies import First, tally
+from broker.push.told import Told
 from broker.push.transport import Verdict
 from broker.push.waiting import Waiting
 from broker.storage_errors import mapped
@@ -98,9 +100,9 @@ class Outbox:
         self._series = series
         self._at_work: set[Place] = set()
         self._overdue: set[Place] = set()  # first attempts that their page did not wait for
-        self._publishing: dict[int, PublishRow] = {}
+        self._backlog = Backlog(log, self._begin)
         self._turns = Turns()
-        self._has_begun = trio.Event()  # until then not all that is under way is known
+        self._told = Told()
         self._publishes = trio.CapacityLimiter(PUBLISHES_AT_ONCE)
         self._news = trio.Event()
         self._nursery: trio.Nursery | None = None
@@ -112,10 +114,7 @@ class Outbox:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._try_again)
-                for row in await self._log.query(lambda view: list(outbox_log.unfinished(view))):
-                    self._begin(row)
-                self._has_begun.set()
-                await trio.sleep_forever()
+                await self._backlog.run()
         finally:  # not before its tasks are over: they use it to the end
             self._nursery = None
 
@@ -128,26 +127,19 @@ class Outbox:
         """A notification was accepted, or something is to be tried again."""
         if not isinstance(record.event, PublishAccepted):
             self._news.set()
-            return
-        with self._log.view() as view:
-            row = outbox_log.publish(view, record.stream.app, record.serial)
-        if row is not None:
-            self._begin(row)
+        elif self._nursery is not None:
+            self._backlog.accepted(record.stream.app, record.serial)
 
     def _begin(self, row: PublishRow) -> None:
-        is_known = row.serial in self._publishing or row.cursor is None
-        if self._nursery is not None and not is_known:
-            self._publishing[row.serial] = row
-            self._nursery.start_soon(self._publish, row)
+        assert self._nursery is not None
+        self._nursery.start_soon(self._publish, row)
 
     async def _publish(self, row: PublishRow) -> None:
-        if not self._has_begun.is_set():
-            await self._has_begun.wait()
         async with self._publishes:
             cursor = row.cursor
             while cursor is not None:
                 cursor = await self._page(row, cursor)
-        del self._publishing[row.serial]
+        self._backlog.over(row.serial)
 
     async def _page(self, row: PublishRow, cursor: bytes) -> bytes | None:
         """Try a page, and write down what came of it. Returns where the next one begins."""
@@ -172,7 +164,7 @@ class Outbox:
         page = await self._log.query(
             lambda view: expansion.page(view, row.app, row.selector, cursor, PAGE_DEVICES)
         )
-        return page.devices, page.cursor
+        return self._told.others(row, page.devices), page.cursor
 
     async def _work_off(self, row: PublishRow, work: _PageWork) -> None:
         assert self._nursery is not None
@@ -236,7 +228,7 @@ class Outbox:
     async def _without_turn(self, row: PublishRow, in_order: Sequence[Device]) -> frozenset[str]:
         if not in_order:
             return frozenset()
-        under_way = tuple(self._publishing.values())
+        under_way = tuple(self._backlog.begun.values())
         return await self._log.query(
             lambda view: order.without_turn(view, row, in_order, under_way)
         )

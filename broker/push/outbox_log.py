@@ -9,6 +9,7 @@ what is delivered are gone by then.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 
 import msgspec
 
@@ -248,6 +249,28 @@ def unfinished(rows: Rows) -> Iterator[PublishRow]:
     """Every notification of every app that is not delivered to everybody, by app and age."""
     for _, row in rows.scan(TABLE, _PUBLISH):
         yield _read_publish(row)
+
+
+class Unfinished(msgspec.Struct, frozen=True):
+    """Of a PublishRow, what says whether everybody has been tried."""
+
+    app: str
+    serial: int
+    cursor: bytes | None = b""
+
+
+_read_unfinished = msgspec.msgpack.Decoder(Unfinished).decode
+
+
+def next_unfinished(
+    rows: Rows, after: bytes, limit: int
+) -> tuple[list[tuple[str, int]], bytes | None]:
+    """Of the next `limit` notifications, those with somebody who has not been tried; and behind
+    what to go on, None at the end."""
+    looked_at = list(islice(rows.scan(TABLE, _PUBLISH, after), limit))
+    found = [_read_unfinished(row) for _, row in looked_at]
+    last = looked_at[-1][0] if len(looked_at) == limit else None
+    return [(one.app, one.serial) for one in found if one.cursor is not None], last
 
 
 DECIDE: dict[type, Decide] = {

@@ -21,6 +21,7 @@ from broker.push.events import (
     DeviceRemoved,
     PushRemoved,
     Subscription,
+    TopicsChanged,
 )
 from broker.push.registry import stream_of
 from broker.push.rows import subscriptions_of
@@ -49,13 +50,17 @@ OWNER = ("client_id",)
 class RegisterDevice(msgspec.Struct, frozen=True):
     """Make a device, or replace it. What only the broker knows of it is kept: when it was made,
     how many addresses it had, and the fields that `keep` names. `is_known`: it is there, with this
-    address, or AddressMoved. Decision.reply: a Registered."""
+    address, or AddressMoved. A new one is subscribed to `topics` of a `space`; its client may have
+    `limit` of them. Decision.reply: a Registered."""
 
     app: str
     device: Device
     keep: tuple[str, ...] = ()
     on_taken: OnTaken = OnTaken.SHARE
     is_known: bool = False
+    limit: int | None = None
+    topics: tuple[str, ...] = ()
+    space: str = ""
 
 
 class Registered(NamedTuple):
@@ -193,7 +198,14 @@ def register(rows: Rows, command: RegisterDevice, ms: int) -> Decision:
         updated_ms=ms,
         **kept,
     )
-    return _registered(rows, command.app, device, command.on_taken)
+    if before is None and command.limit is not None and device.client_id is not None:
+        _require_room(rows, command.app, device, device.client_id, command.limit)
+    decision = _registered(rows, command.app, device, command.on_taken)
+    if before is not None or not command.topics:
+        return decision
+    subscribed = TopicsChanged(device.id, command.space, on=command.topics)
+    events = [*decision.events, (stream_of(command.app), subscribed)]
+    return Decision(events, reply=decision.reply)
 
 
 def _registered(rows: Rows, app: str, device: Device, on_taken: OnTaken) -> Decision:
@@ -250,15 +262,20 @@ def bind(rows: Rows, command: BindUser, ms: int) -> Decision:
         return Decision()
     if before.client_id is not None:
         raise AlreadyBound
-    like_it = (
-        found
-        for found in registry.client_devices(rows, command.app, command.user, api=before.api)
-        if found.value.transport == before.transport
-    )
-    if sum(1 for _ in islice(like_it, command.limit)) >= command.limit:
-        raise TooManyDevices(command.limit)
+    _require_room(rows, command.app, before, command.user, command.limit)
     device = msgspec.structs.replace(before, client_id=command.user, modified_ms=ms)
     return _one(command.app, DeviceRegistered(device))
+
+
+def _require_room(rows: Rows, app: str, device: Device, user: str, limit: int) -> None:
+    """Raises TooManyDevices unless the user may have one more device of this kind."""
+    like_it = (
+        found
+        for found in registry.client_devices(rows, app, user, api=device.api)
+        if found.value.transport == device.transport
+    )
+    if sum(1 for _ in islice(like_it, limit)) >= limit:
+        raise TooManyDevices(limit)
 
 
 def remove(rows: Rows, command: RemoveDevices, ms: int) -> Decision:

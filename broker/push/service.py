@@ -48,7 +48,8 @@ _NOT_TAKEN = (BadRequest, NotFound, Overloaded)
 
 class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A device as it is to be registered. `address`: text that others with the same address have
-    too, and that it is found by; empty where nobody looks."""
+    too, and that it is found by; empty where nobody looks. `topics` of a `space`: what a new one is
+    subscribed to from the start."""
 
     id: str
     platform: str
@@ -59,6 +60,8 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] | None = None
     api: str = ABLY
     address: str = ""
+    topics: tuple[str, ...] = ()
+    space: str = ""
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
@@ -100,6 +103,10 @@ class Push:
             found = registry.device(view, app, id_)
         return found if found is not None and api in (None, found.api) else None
 
+    def derived_id(self, app: str, text: str) -> str:
+        """An id that says nothing of the text it is made of, and is the same every time."""
+        return self._sealer.address_digest(app, text).hex()
+
     async def addressed(self, app: str, address: str) -> list[Device]:
         """The devices that were registered with this text as their address."""
         digest = self._sealer.address_digest(app, address)
@@ -122,19 +129,24 @@ class Push:
         keep: tuple[str, ...] = (),
         on_taken: OnTaken = OnTaken.SHARE,
         is_known: bool = False,
+        limit: int | None = None,
         encryption: Encryption | None = None,
     ) -> Device:
         """Make a device, or replace it. `keep`: what stays of the one that is there; who is not
-        told a new IDENTITY must keep it. `is_known`: it is there, with this address. `encryption`:
-        of an address that names its key chain; without, the device has none any more. Raises
-        AnotherApis, AddressTaken, AddressMoved, TooManyShare."""
+        told a new IDENTITY must keep it. `is_known`: it is there, with this address. `limit`: how
+        many like it its client may have. `encryption`: of an address that names its key chain;
+        without, the device has none any more. Raises AnotherApis, AddressTaken, AddressMoved,
+        TooManyDevices, TooManyShare."""
         while True:
             await self._sealer.ensure(app, spec.id)
             try:
                 if encryption is not None:
                     now_ms = self._log.clock.now()
                     await self._sealer.months.begin(app, spec.id, encryption, now_ms)
-                command = RegisterDevice(app, self._sealed(app, spec), keep, on_taken, is_known)
+                sealed = self._sealed(app, spec)
+                command = RegisterDevice(
+                    app, sealed, keep, on_taken, is_known, limit, spec.topics, spec.space
+                )
                 device = await self._registered(app, command)
             except _NOT_TAKEN:  # after anything else it may be there all the same
                 await self._destroy(self._sealer.ids_of(app, spec.id))
@@ -302,6 +314,7 @@ class Push:
         """Accept a notification: on disk when this returns, and delivered from then on.
         `following`: what is published when everybody has been tried once; `beside`: what is at
         once. `cost`: the bytes of it all, about."""
+        self._check_channels(app, [selector])
         now_ms = self._log.clock.now()
         expires_ms = min(now_ms + ttl_ms, expiry_ms(payload, now_ms))
         command = AcceptPublish(app, selector, payload, expires_ms, tuple(following), tuple(beside))
@@ -310,7 +323,8 @@ class Push:
     async def publish_each(
         self, app: str, notices: Sequence[tuple[Selector, dict[str, Any]]]
     ) -> None:
-        """Accept notifications in one commit."""
+        """Accept notifications in one commit, or none."""
+        self._check_channels(app, [selector for selector, _ in notices])
         now_ms = self._log.clock.now()
         accepts = [
             AcceptPublish(app, selector, payload, expiry_ms(payload, now_ms))
@@ -320,6 +334,10 @@ class Push:
             for result in await self._log.submit_all(accepts, app=app):
                 if isinstance(result, Exception):
                     raise result
+
+    def _check_channels(self, app: str, selectors: Sequence[Selector]) -> None:
+        with mapped(), self._log.view() as view:
+            notice.check_channels(view, app, selectors)
 
     async def devices(
         self,

@@ -65,15 +65,17 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What came of an attempt. code, message: for the device's error, and for the log.
     retry_after_ms: what the provider asked for. is_of_address: the trouble is this address's, and
-    says nothing of the endpoint: other addresses there may be fine. is_shared: one request was for
-    several, and another of them says what it tells of the endpoint."""
+    says nothing of the endpoint: other addresses there may be fine. is_silent: it says nothing of
+    the endpoint, good or bad: it was refused here, or one request was for several, and another of
+    them says it.
+    """
 
     verdict: Verdict
     code: int = 0
     message: str = ""
     retry_after_ms: int | None = None
     is_of_address: bool = False
-    is_shared: bool = False
+    is_silent: bool = False
 
 
 SENT = Result(verdict=Verdict.SENT)

@@ -214,3 +214,9 @@ async def _serve(
     task_status: trio.TaskStatus[Listening],
 ) -> None:
     await serve(application, settings, ssl_context, shutdown=stop, task_status=task_status)
+
+
+def on_disk(server: RestServer) -> bytes:
+    """Whatever the files of its data directory hold."""
+    directory = server.broker.log.engine.path
+    return b"".join(file.read_bytes() for file in directory.iterdir() if file.is_file())

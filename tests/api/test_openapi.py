@@ -19,6 +19,7 @@ from api.push.settings import PushSettings
 from api.push.transports import build_transports
 from api.rest import bodies, resources
 from api.settings import ServerSettings
+from storage.errors import LogFailed
 from tests.api.any_format import ALL_TYPES, value_of
 from tests.api.declared import check_answer, endpoints, is_exactly
 from tests.api.push_bodies import DEVICES, SUBSCRIPTIONS, new_device
@@ -291,7 +292,7 @@ async def test_an_envelope_is_what_is_declared(sandbox: RestServer) -> None:
 async def test_a_server_that_cannot_write_says_so_as_declared(sandbox: RestServer) -> None:
     ready = endpoints()["getReadiness"].operation
     document = await document_of(sandbox)
-    sandbox.broker.log.writer.failed = object()  # type: ignore[assignment]
+    sandbox.broker.log.writer.failed = LogFailed("no disk")
     try:
         reply = await sandbox.client.get("/ready")
     finally:

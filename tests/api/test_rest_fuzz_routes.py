@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from api.control import Control
 from api.openapi import Endpoint
-from broker.events import Kind
+from broker.event import Kind
 from broker.interactions.summaries import METHODS
 from tests.api.any_format import ALL_TYPES, said
 from tests.api.declared import check_answer, endpoints

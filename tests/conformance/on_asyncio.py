@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 Test = Callable[..., Awaitable[None]]
-WITHIN_S = 60
+WITHIN_S = 120
 
 
 def on_asyncio(test: Test | None = None, *, within_s: float = WITHIN_S) -> Any:

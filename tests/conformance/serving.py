@@ -63,6 +63,14 @@ class ServerProcess:
         status = self._end(signal.SIGTERM)
         assert status == 0, self._log.read_text()
 
+    def operator(self, *arguments: str) -> str:
+        """What that command of `tidelog` prints, asked of this server while it runs."""
+        command = [sys.executable, "-m", "api.cli", *arguments, "--data", str(self.data)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def check(self) -> None:
         assert self._errors() == []
 

@@ -32,7 +32,7 @@ DEVICE = {
 }
 SEED = 20_241
 EXAMPLES_MAX = 8  # of the random ones, for each operation
-WITHIN_S = 240
+WITHIN_S = 600
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -77,7 +77,7 @@ def made_app(url: str) -> dict[str, Any]:
 
 @pytest.mark.timeout(WITHIN_S + 60)
 def test_every_reply_is_what_the_document_says(tmp_path: Path) -> None:
-    """Half a minute. That the server logged no error is looked at when it ends."""
+    """A minute. That the server logged no error is looked at when it ends."""
     print(f"--seed {SEED}")
     with serving(tmp_path / "data", tls=False, options=("--sandbox",)) as server:
         url = f"http://localhost:{server.port}"

@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.crash.require import tool, unavailable
 
 ROOT = Path(__file__).parents[2]
-RUN_TIMEOUT_S = 60
+RUN_TIMEOUT_S = 180
 WRITES = {"write", "writev", "pwrite64", "pwritev"}
 SYNCS = {"fdatasync", "fsync"}
 _CALLS = ("openat", "close", "lseek", "ftruncate", "rename", *sorted(WRITES), *sorted(SYNCS))

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import msgspec
 
-from api.admin.operations import beams, messages, push, tenancy, upkeep
+from api.admin.operations import beams, matrix, messages, push, tenancy, upkeep
 from api.admin.operations.arguments import argument_struct, converted
 from broker import Broker, NotFound
 
@@ -46,6 +46,10 @@ OPERATIONS: dict[str, Operation] = {
     "beams.webhooks.add": beams.add_webhook,
     "beams.webhooks.list": beams.list_webhooks,
     "beams.webhooks.remove": beams.remove_webhook,
+    "matrix.show": matrix.show,
+    "matrix.channels": matrix.set_channels,
+    "matrix.encryption": matrix.set_encryption,
+    "matrix.token": matrix.token,
     "purge": upkeep.purge,
     "rebuild": upkeep.rebuild,
     "sweep": upkeep.sweep,

@@ -18,10 +18,11 @@ from api.push.addresses import parsed
 from api.push.settings import PushSettings
 from api.push.transports import Transports, build_transports
 from broker.beams.instances import Instance
-from broker.push import outbox_log
+from broker.push import outbox_log, waiting
 from broker.push.events import BEAMS, INTERESTS
-from broker.push.outbox_log import Due, PublishRow
+from broker.push.outbox_log import PublishRow
 from broker.push.service import DeviceSpec
+from broker.push.waiting import Due
 from tests.api.push import rig
 from tests.api.push.authority import authority
 from tests.api.push.http_gateway import Answer, Gateway, Reply, Request, serving
@@ -171,7 +172,7 @@ class Publishing(Acting):
 
     def due(self) -> list[Due]:
         with self.broker.rows() as rows:
-            return list(outbox_log.due(rows))
+            return list(waiting.due(rows))
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         for _ in range(TURNS_MAX):

@@ -80,7 +80,7 @@ async def serving(handle: Handle, context: ssl.SSLContext | None = None) -> Asyn
         gateway.connections += 1
         try:
             await _serve(stream, handle, context, gateway)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the client left
         finally:
             await trio.aclose_forcefully(stream)

@@ -99,6 +99,7 @@ async def test_what_an_answer_means(
     apns.fake.script.then(answer)
     result = await send(apns_transports)
     assert (result.verdict, result.code) == (verdict, code)
+    assert not result.is_silent
     assert DEVICE_TOKEN not in result.message
     assert await send(apns_transports) == SENT
 
@@ -133,7 +134,7 @@ async def test_addresses_that_are_none_are_not_asked_about(
     apns: Apns, apns_transports: Transports, recipient: dict[str, object], code: int
 ) -> None:
     result = await send(apns_transports, recipient=recipient)
-    assert (result.verdict, result.code) == (Verdict.DEAD, code)
+    assert (result.verdict, result.code, result.is_silent) == (Verdict.DEAD, code, True)
     assert apns.gateway.requests == []
 
 
@@ -150,7 +151,7 @@ async def test_payloads_that_cannot_be(
     apns: Apns, apns_transports: Transports, payload: dict[str, object], code: int
 ) -> None:
     result = await send(apns_transports, payload=payload)
-    assert (result.verdict, result.code) == (Verdict.REJECTED, code)
+    assert (result.verdict, result.code, result.is_silent) == (Verdict.REJECTED, code, True)
     assert apns.gateway.requests == []
 
 

@@ -167,7 +167,7 @@ async def test_what_an_answer_means(
     matrix.fake.script.then(answer)
     result = await send(matrix_transports, way(matrix))
     assert (result.verdict, result.code) == (verdict, code)
-    assert not result.is_shared
+    assert not result.is_silent
     assert PUSHKEY not in result.message
     assert await send(matrix_transports, way(matrix)) == SENT
 

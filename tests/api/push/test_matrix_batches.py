@@ -154,7 +154,7 @@ async def test_a_request_that_fails_is_one_failure(
     first, *others = await together(matrix, matrix_transports, pushers(matrix))
     assert first == SENT
     assert {result.verdict for result in others} == {verdict}
-    assert [result.is_shared for result in others].count(False) == 1
+    assert [result.is_silent for result in others].count(False) == 1
 
 
 async def test_a_gateway_that_says_nothing_holds_no_other(

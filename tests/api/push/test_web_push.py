@@ -211,6 +211,7 @@ async def test_a_subscription_to_another_key_is_not_asked_about(
     other = {**device, "publicVapidKey": device["encryptionKey"]["p256dh"]}
     result = await send(web_transports, other)
     assert (result.verdict, result.code) == (Verdict.REJECTED, BAD_CREDENTIALS)
+    assert result.is_silent
     assert web.gateway.requests == []
 
 

@@ -28,7 +28,7 @@ from broker.push.attempts import (
     standing,
 )
 from broker.push.events import Device, Selector
-from broker.push.lanes import AT_ONCE, FAILURES_TO_OPEN, OPEN_S_MIN, PATIENCE_S
+from broker.push.lanes import AT_ONCE, FAILURES_TO_OPEN, OPEN_S_MIN, PATIENCE_S, Places
 from broker.push.month_keys import Encryption
 from broker.push.outbox_log import PublishRow
 from broker.push.sealing import Sealer
@@ -174,6 +174,18 @@ async def test_what_is_final_is_over(attempts: Attempts, gateway: Gateway, answe
     assert attempts.lanes.lane("e").failures == 0  # the provider is well
 
 
+@pytest.mark.parametrize("answer", [dead(), rejected()])
+async def test_what_the_provider_was_not_asked_says_nothing_of_it(
+    attempts: Attempts, gateway: Gateway, answer: Result
+) -> None:
+    """Or whoever names a bad address there would close its circuit each time."""
+    unasked = msgspec.structs.replace(answer, is_silent=True)
+    gateway.says("a", trouble(), unasked, trouble(), trouble(), unasked, trouble(), trouble())
+    for _ in range(7):
+        await attempts.to_address(ROW, 0, NOW_MS)
+    assert attempts.lanes.open_circuits == ["e"]
+
+
 async def test_nobody_is_sent_what_nobody_wants_any_more(
     attempts: Attempts, gateway: Gateway
 ) -> None:
@@ -271,7 +283,7 @@ async def test_of_a_request_for_many_one_tells_of_the_endpoint(
     attempts: Attempts, gateway: Gateway
 ) -> None:
     """To each it is trouble all the same."""
-    shared = msgspec.structs.replace(trouble(), is_shared=True)
+    shared = msgspec.structs.replace(trouble(), is_silent=True)
     gateway.says("a", *[shared] * 2 * FAILURES_TO_OPEN, trouble())
     for _ in range(2 * FAILURES_TO_OPEN):
         assert (await attempts.to_address(ROW, 0, NOW_MS)).is_trouble
@@ -401,3 +413,33 @@ async def test_a_month_key_that_cannot_be_written_is_waited_for(
     assert (tried.result.verdict, tried.made, tried.is_trouble) == (Verdict.TRANSIENT, 3, False)
     assert KEYS_RETRY_S * 1_000 <= (tried.again_ms or 0) <= (KEYS_RETRY_S + 1) * 1_000
     assert gateway.got == []
+
+
+async def test_where_too_many_are_under_way_nobody_waits_for_long(
+    attempts: Attempts,
+    gateway: Gateway,
+    mock_clock: MockClock,
+) -> None:
+    """Whatever their endpoints: who waits takes memory, and comes another time."""
+    attempts._at_once = Places(3)
+    done, found = trio.Event(), list[Tried]()
+
+    async def attempt(number: int) -> None:
+        gateway.says(f"a{number}", done)
+        recipient = address(f"a{number}", endpoint=f"e{number}")
+        row = msgspec.structs.replace(ROW, serial=number, selector=Selector(recipient=recipient))
+        found.append(await attempts.to_address(row, 0, NOW_MS))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(5):
+            nursery.start_soon(attempt, number)
+        await gateway.until(3)
+        await wait_all_tasks_blocked()
+        assert found == []
+        mock_clock.jump(PATIENCE_S)
+        await wait_all_tasks_blocked()
+        assert [tried.made for tried in found] == [0, 0]
+        assert all(tried.again_ms is not None for tried in found)
+        done.set()
+    assert [tried.made for tried in found] == [0, 0, 1, 1, 1]
+    assert attempts.lanes.open_circuits == []

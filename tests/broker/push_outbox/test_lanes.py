@@ -1,6 +1,7 @@
 """A lane: how many at a time, for how long one waits, and when its circuit opens and closes."""
 
 import random
+from contextlib import suppress
 
 import pytest
 import trio
@@ -96,6 +97,27 @@ async def test_what_the_one_finds_decides(mock_clock: MockClock) -> None:
     assert await closed_for(lane) == OPEN_S_MIN
 
 
+async def test_who_found_out_nothing_decides_nothing(mock_clock: MockClock) -> None:
+    """Neither before the circuit opens nor as the one that is let through; another is, then."""
+    lane = Lane()
+    await tried(lane, works=False)
+    async with lane.attempt():
+        pass
+    assert lane.failures == 1
+    lane.succeeded()
+    await opened(lane)
+    mock_clock.jump(OPEN_S_MIN)
+    for _ in range(3):
+        async with lane.attempt():
+            assert await closed_for(lane) == PROBE_S
+    assert lane.failures == FAILURES_TO_OPEN
+    with pytest.raises(KeyError):
+        async with lane.attempt():
+            raise KeyError
+    await tried(lane, works=False)
+    assert await closed_for(lane) == 2 * OPEN_S_MIN
+
+
 async def test_attempts_that_were_under_way_do_not_open_it_for_longer(
     mock_clock: MockClock,
 ) -> None:
@@ -120,14 +142,14 @@ async def test_what_another_tells_counts_for_nothing(mock_clock: MockClock) -> N
         async with lane.attempt():
             lane.failed()
     async with lane.attempt():
-        lane.ended()
+        pass
     assert (lane.failures, lane.is_open) == (FAILURES_TO_OPEN - 1, False)
     async with lane.attempt():
         lane.failed()
     mock_clock.jump(OPEN_S_MIN)
     for _ in range(2):
         async with lane.attempt():
-            lane.ended()
+            pass
     assert lane.failures == FAILURES_TO_OPEN
 
 
@@ -153,7 +175,7 @@ async def test_no_more_than_so_many_at_a_time(mock_clock: MockClock) -> None:
         assert refused == [PATIENCE_S]
         done.set()
     await tried(lane, works=True)
-    assert lane.is_idle
+    assert lane.is_at_rest
 
 
 async def test_a_place_that_becomes_free_is_taken(mock_clock: MockClock) -> None:
@@ -170,7 +192,7 @@ async def test_a_place_that_becomes_free_is_taken(mock_clock: MockClock) -> None
         mock_clock.jump(PATIENCE_S * 2)
         await wait_all_tasks_blocked()
         others.set()  # were it refused, the nursery would raise
-    assert lane.is_idle
+    assert lane.is_at_rest
 
 
 async def test_whoever_waited_while_it_opened_is_told(mock_clock: MockClock) -> None:
@@ -202,7 +224,7 @@ async def test_an_attempt_that_is_cancelled_leaves_its_place() -> None:
                 scope.cancel()
                 await trio.lowlevel.checkpoint()
     await tried(lane, works=True)
-    assert lane.is_idle
+    assert lane.is_at_rest
 
 
 async def test_lanes_are_each_for_themselves(mock_clock: MockClock) -> None:
@@ -216,19 +238,66 @@ async def test_lanes_are_each_for_themselves(mock_clock: MockClock) -> None:
     assert found.lane("a") is found.lane("a")
 
 
-async def test_only_idle_and_healthy_lanes_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "LANES_MAX", 3)
+async def test_healthy_lanes_at_rest_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "LANES_MAX", 4)
     found, done = Lanes(), trio.Event()
     await tried(found.lane("sick"), works=False)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(occupy, busy := found.lane("busy"), done)
         found.lane("idle")
+        found.lane("idle too")
         await wait_all_tasks_blocked()
         found.lane("new")
         assert len(found) == 3
         assert found.lane("busy") is busy
         assert found.lane("sick").failures == 1
         done.set()
+
+
+async def test_of_those_that_fail_the_ones_that_may_be_tried_soonest_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
+) -> None:
+    monkeypatch.setattr(lanes, "LANES_MAX", 4)
+    monkeypatch.setattr(lanes, "LANES_KEPT_SHARE", 0.5)
+    found = Lanes()
+    await tried(found.lane("d, not even open"), works=False)
+    for name in ("c", "b", "a"):
+        await opened(found.lane(name))
+        mock_clock.jump(1)
+    found.lane("new")
+    assert found.open_circuits == ["a", "b"]
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize("works", [True, False])
+async def test_there_are_never_more_lanes_than_so_many(
+    monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    """Whoever names one endpoint after the other that is down cannot fill the memory."""
+    monkeypatch.setattr(lanes, "LANES_MAX", 20)
+    found = Lanes()
+    for number in range(200):
+        for _ in range(number % 7):
+            with suppress(Closed):
+                await tried(found.lane(f"e{number}"), works=works)
+        assert len(found) <= 20
+    assert len(found) >= (1 if works else 18)
+
+
+async def test_where_all_lanes_are_in_use_nobody_gets_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "LANES_MAX", 3)
+    found, done = Lanes(), trio.Event()
+    async with trio.open_nursery() as nursery:
+        for number in range(3):
+            nursery.start_soon(occupy, found.lane(f"e{number}"), done)
+            await wait_all_tasks_blocked()
+        with pytest.raises(Closed):
+            found.lane("new")
+        assert found.lane("e0") is not None
+        done.set()
+    assert found.lane("new") is not None
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -6,6 +6,8 @@ Device API, as SDKs on devices do; what they get is what the providers took.
 
 import base64
 import functools
+import hashlib
+import hmac
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -96,7 +98,10 @@ class World:
         return "/".join((f"/device_api/v1/instances/{ID}/devices", *parts))
 
     def told(self, event: str) -> list[Any]:
-        """The payloads that the webhook was sent of an event."""
+        """The payloads that the webhook was sent of an event, each signed."""
+        for request in self.hook.requests:
+            expected = hmac.new(HOOK_SECRET.encode(), request.body, hashlib.sha1).hexdigest()
+            assert request.headers["webhook-signature"] == expected
         documents = [msgspec.json.decode(request.body) for request in self.hook.requests]
         return [one["payload"] for one in documents if one["metadata"]["event_type"] == event]
 
@@ -144,8 +149,9 @@ async def world(
         server = ServerProcess(
             directory / "data", tls=tls, options=("--config", str(file), *options)
         )
-        server.start()
-        stack.callback(server.stop)
+        await trio.to_thread.run_sync(server.start)
+        # In a thread: it waits for what it asked the providers, who answer here.
+        stack.push_async_callback(trio.to_thread.run_sync, server.stop)
         url = f"{'https' if tls else 'http'}://localhost:{server.port}"
         client = httpx.AsyncClient(base_url=url, verify=_trust(server) if tls else False)
         yield World(server, await enter(client), apns, fcm, web, hook)

@@ -1,4 +1,4 @@
-"""One Chromium for the run, the page's own web server, and brokers with and without TLS.
+"""One Chromium, the page's own web server, and brokers with and without TLS.
 
 The brokers are not those of the other SDKs: these tests kill them.
 """
@@ -17,7 +17,7 @@ from tests.conformance.serving import ServerProcess, serving
 PATIENT = ("--set", "broker.presence_leave_delay_ms=110000")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ServerProcess]]:
     path = tmp_path_factory.mktemp("brokers")
     with ExitStack() as stack:
@@ -27,13 +27,13 @@ def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serv
         }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site() -> Iterator[str]:
     with serving_the_page() as address:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _browser(
     tmp_path_factory: pytest.TempPathFactory, brokers: dict[str, ServerProcess]
 ) -> Iterator[Chromium]:

@@ -2,17 +2,20 @@
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 REQUIRED = "TIDELOG_REQUIRE_SDK_TESTS"
 HOME = Path(__file__).parent
+Content = Path | Callable[[str], bytes]  # a file, or what is made of the query
+Site = Mapping[str, tuple[str, Content]]
 ABLY = HOME.parent / "node" / "node_modules" / "ably" / "build" / "ably.min.js"
-FILES = {
+FILES: Site = {
     "/": ("text/html; charset=utf-8", HOME / "page.html"),
     "/page.js": ("text/javascript; charset=utf-8", HOME / "page.js"),
     "/ably.js": ("text/javascript; charset=utf-8", ABLY),
@@ -30,12 +33,16 @@ def skip_without(lack: str) -> None:
 
 
 class _Files(BaseHTTPRequestHandler):
-    files: Mapping[str, tuple[str, Path]]
+    files: Site
 
     def do_GET(self) -> None:
-        kind, file = self.files.get(self.path, ("text/plain", None))
-        body = file.read_bytes() if file else b""
-        self.send_response(200 if file else 404)
+        asked = urlsplit(self.path)
+        kind, content = self.files.get(asked.path, ("text/plain", None))
+        if isinstance(content, Path):
+            body = content.read_bytes()
+        else:
+            body = content(asked.query) if content else b""
+        self.send_response(200 if content else 404)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -46,7 +53,7 @@ class _Files(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving_the_page(files: Mapping[str, tuple[str, Path]] = FILES) -> Iterator[str]:
+def serving_the_page(files: Site = FILES) -> Iterator[str]:
     """Its address. `files`: their types and their content, by path."""
     handler = type("Files", (_Files,), {"files": files})
     with ThreadingHTTPServer(("localhost", 0), handler) as server:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.browser.site import ABLY, serving_the_page, skip_without
+from tests.conformance.browser.site import ABLY, Site, serving_the_page, skip_without
 from tests.conformance.browser_push import firefox, push_service
 from tests.conformance.browser_push.firefox import Firefox
 from tests.conformance.browser_push.push_service import PushService
@@ -18,8 +18,9 @@ from tests.conformance.serving import ServerProcess, serving
 LOOPBACK = ("--set", "push.allow_loopback_targets=true")
 HOME = Path(__file__).parent
 SCRIPT = "text/javascript; charset=utf-8"
-FILES = {
+FILES: Site = {
     "/": ("text/html; charset=utf-8", HOME / "page.html"),
+    "/asked.js": (SCRIPT, HOME / "asked.js"),
     "/page.js": (SCRIPT, HOME / "page.js"),
     "/worker.js": (SCRIPT, HOME / "worker.js"),
     "/ably.js": (SCRIPT, ABLY),
@@ -48,11 +49,18 @@ def _browser(tmp_path_factory: pytest.TempPathFactory, service: PushService) -> 
 
 
 @pytest.fixture
+def files() -> Site:
+    """What the page's web server has; other SDKs have pages of their own."""
+    return FILES
+
+
+@pytest.fixture
 def page(request: pytest.FixtureRequest) -> Iterator[Firefox]:
     """The browser, showing the page of an origin that it never saw before."""
     skip_without(firefox.missing())
     browser: Firefox = request.getfixturevalue("_browser")
-    with serving_the_page(FILES) as address:
+    files: Site = request.getfixturevalue("files")  # not before it is known that there is a browser
+    with serving_the_page(files) as address:
         browser.go(address)
         yield browser
         browser.go("about:blank")  # or it would go on asking the site for things

@@ -5,30 +5,7 @@ let realtime = null;
 const pushed = new Inbox();
 const reports = new Inbox();
 
-// What arrived and was not taken yet.
-function Inbox() {
-  const waiting = [];
-  let wake = () => {};
-  this.add = (value) => {
-    waiting.push(value);
-    wake();
-  };
-  this.take = async () => {
-    while (!waiting.length) await new Promise((resolve) => (wake = resolve));
-    return waiting.shift();
-  };
-}
-
 navigator.serviceWorker.addEventListener("message", ({ data }) => pushed.add(data));
-
-// `work` is the name of a function of this page.
-async function asked(work, given) {
-  try {
-    return { value: (await window[work](...given)) ?? null };
-  } catch ({ name, message, code }) {
-    return { thrown: { name, message, code: code ?? null } };
-  }
-}
 
 // The device becomes one that notifications are pushed to: the browser subscribes to the broker's
 // key, and ably-js registers what it got. Gives the device's id, and where it is pushed to.
@@ -66,10 +43,6 @@ async function subscribeDevice(channel) {
   await realtime.channels.get(channel).push.subscribeDevice();
 }
 
-async function registration() {
-  return navigator.serviceWorker.getRegistration("/");
-}
-
 async function subscribed() {
   return (await registration()).pushManager.getSubscription();
 }
@@ -82,12 +55,6 @@ async function unsubscribe() {
 // The next that the worker was given and has shown.
 async function next() {
   return pushed.take();
-}
-
-// What the browser shows now.
-async function shown() {
-  const found = await (await registration()).getNotifications();
-  return found.map(({ title, body, icon, data }) => ({ title, body, icon, data }));
 }
 
 // From now on, what the broker says of notifications that did not arrive.

@@ -49,6 +49,7 @@ class PushService:
         self._subscriptions: dict[str, Subscription] = {}
         self._browser: ServerConnection | None = None
         self._flips = False
+        self._is_down = False
         self._news = threading.Condition()
 
     def of(self, endpoint: str) -> Subscription:
@@ -57,6 +58,15 @@ class PushService:
     def flip_next(self) -> None:
         """One bit of the next notification's ciphertext."""
         self._flips = True
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Meanwhile it refuses everybody, and tells the browser nothing."""
+        self._is_down = True
+        try:
+            yield
+        finally:
+            self._is_down = False
 
     def wait(self, condition: Callable[[], object]) -> None:
         """Until what happened here fulfils it."""
@@ -116,6 +126,8 @@ class PushService:
     def _refusal(
         self, to: Subscription | None, headers: dict[str, str], body: bytes
     ) -> Refusal | None:
+        if self._is_down:
+            return Refusal(503, "down")
         if to is None:
             return Refusal(404, "no such subscription")
         if to.is_gone:
@@ -162,7 +174,7 @@ def running() -> Iterator[PushService]:
     service = PushService()
     with (
         ThreadingHTTPServer((HOST, 0), _handler(service)) as http,
-        serve(service.talk, HOST, 0) as websocket,
+        serve(service.talk, HOST, 0, ping_interval=None) as websocket,  # a ping is random
     ):
         service.origin = f"http://{HOST}:{http.server_port}"
         service.websocket = f"ws://{HOST}:{websocket.socket.getsockname()[1]}/"

@@ -1,9 +1,6 @@
 """Firefox receives, decrypts and shows what the broker pushes to it, registered by ably-js."""
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import httpx
@@ -19,7 +16,7 @@ from tests.conformance.browser_push.push_service import (
     PushService,
     Subscription,
 )
-from tests.conformance.serving import KEY, ROOT, ServerProcess, token
+from tests.conformance.serving import KEY, ServerProcess, token
 
 pytestmark = pytest.mark.conformance
 
@@ -69,10 +66,7 @@ def payload(size: int) -> dict[str, Any]:
 
 
 def allow_push(broker: ServerProcess, namespace: str) -> None:
-    """As an operator does."""
-    command = [sys.executable, "-m", "api.cli", "namespaces", "set", namespace, "--push-enabled"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([*command, "--data", str(broker.data)], env=environment, check=True)
+    broker.operator("namespaces", "set", namespace, "--push-enabled")
 
 
 def another_key() -> str:

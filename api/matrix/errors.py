@@ -1,0 +1,113 @@
+"""Every refusal of the Matrix API, in one table, and its form: {"errcode", "error"}, always both.
+
+What the broker refuses itself is mapped here, once. The order in which a request is looked at:
+credentials, how often, JSON, what is missing, what is wrong, what is not there (reference push.md
+2.4).
+"""
+
+import math
+from enum import Enum
+from typing import Any, NamedTuple
+
+from quart import Response, request
+
+from api import codec
+from api.application import Headers
+from broker.errors import BrokerError, Overloaded
+from broker.push.registration import TooManyDevices, TooManyShare
+
+NOT_SECURE = 40103
+SOFT_RETRY_MS = 1_000
+
+
+class Case(NamedTuple):
+    status: int
+    errcode: str
+    when: str
+
+
+class Why(Enum):
+    MISSING_TOKEN = Case(401, "M_MISSING_TOKEN", "there is no Bearer token")
+    UNKNOWN_TOKEN = Case(401, "M_UNKNOWN_TOKEN", "the token is none, is over, or is of no user")
+    FORBIDDEN = Case(403, "M_FORBIDDEN", "the token, or the user, may not")
+    NOT_JSON = Case(400, "M_NOT_JSON", "the body is no JSON")
+    BAD_JSON = Case(400, "M_BAD_JSON", "the body is JSON, but no object")
+    MISSING_PARAM = Case(400, "M_MISSING_PARAM", "something is missing; the text lists it")
+    INVALID_PARAM = Case(400, "M_INVALID_PARAM", "something is of the wrong type, size or value")
+    NOT_FOUND = Case(404, "M_NOT_FOUND", "the user has no pusher with this pushkey")
+    NO_SUCH_PATH = Case(404, "M_UNRECOGNIZED", "there is nothing at the path")
+    NO_SUCH_METHOD = Case(405, "M_UNRECOGNIZED", "the path is not asked for so")
+    TOO_LARGE = Case(413, "M_TOO_LARGE", "the body is too large")
+    LIMIT_EXCEEDED = Case(429, "M_LIMIT_EXCEEDED", "too often; retry_after_ms says when again")
+    UNKNOWN = Case(500, "M_UNKNOWN", "we failed")
+
+
+class MatrixError(BrokerError):
+    """A refusal. `more`: what the body says beside errcode and error."""
+
+    def __init__(self, why: Why, message: str, **more: Any) -> None:
+        super().__init__(message, why.value.status * 100, why.value.status)
+        self.why = why
+        self.more = more
+
+
+# What else the broker may say: by what it is, by its code, then by its status.
+_OF_TYPE: dict[type[BrokerError], Why] = {
+    TooManyDevices: Why.FORBIDDEN,
+    TooManyShare: Why.FORBIDDEN,
+}
+_OF_CODE = {NOT_SECURE: Why.FORBIDDEN}
+_OF_STATUS = {
+    400: Why.INVALID_PARAM,
+    401: Why.UNKNOWN_TOKEN,
+    403: Why.FORBIDDEN,
+    404: Why.NOT_FOUND,
+    405: Why.NO_SUCH_METHOD,
+    413: Why.TOO_LARGE,
+    429: Why.LIMIT_EXCEEDED,
+}
+
+
+def missing(*names: str) -> MatrixError:
+    return MatrixError(Why.MISSING_PARAM, f"Missing parameters: {', '.join(names)}")
+
+
+def invalid(message: str) -> MatrixError:
+    return MatrixError(Why.INVALID_PARAM, message)
+
+
+def too_often(retry_after_ms: int) -> MatrixError:
+    return MatrixError(Why.LIMIT_EXCEEDED, "Too many requests", retry_after_ms=retry_after_ms)
+
+
+def refuse(error: BrokerError, headers: Headers) -> Response:
+    """An error as Matrix clients read it."""
+    found = _as_matrix(error)
+    case = found.why.value
+    status = error.status if found.why is Why.UNKNOWN else case.status
+    body = {"errcode": case.errcode, "error": found.message, **found.more}
+    response = Response(codec.encode_json(body), status, content_type="application/json")
+    response.headers.extend([*headers, *_headers(found)])
+    return response
+
+
+def _as_matrix(error: BrokerError) -> MatrixError:
+    if isinstance(error, MatrixError):
+        return error
+    if isinstance(error, Overloaded):
+        return too_often(SOFT_RETRY_MS)
+    if error.status == 404 and request.routing_exception is not None:
+        return MatrixError(Why.NO_SUCH_PATH, "Unrecognized request")
+    default = _OF_STATUS.get(error.status, Why.UNKNOWN)
+    why = _OF_TYPE.get(type(error)) or _OF_CODE.get(error.code, default)
+    return MatrixError(why, error.message)
+
+
+def _headers(error: MatrixError) -> Headers:
+    headers: Headers = []
+    if error.why.value.status == 401:
+        headers.append(("WWW-Authenticate", 'Bearer realm="tidelog"'))
+    if error.why is Why.LIMIT_EXCEEDED:
+        seconds = math.ceil(error.more["retry_after_ms"] / 1_000)
+        headers.append(("Retry-After", str(seconds)))
+    return headers

@@ -1,0 +1,1 @@
+"""What an app allows of Matrix pushers; these and their notifications are those of broker.push."""
