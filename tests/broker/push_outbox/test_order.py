@@ -196,7 +196,8 @@ async def test_who_will_not_be_reached_by_an_earlier_one_does_not_wait(
     for name in ("slow", "m"):
         topic = f"of {name}"
         await outbox.broker.push.topics.change(outbox.app, name, MATRIX_CHANNELS, on=[topic])
-    await outbox.broker.matrix.set_channels(outbox.app, dict.fromkeys(("of slow", "of m"), "disabled"))
+    channels = dict.fromkeys(("of slow", "of m"), "disabled")
+    await outbox.broker.matrix.set_channels(outbox.app, channels)
     await notify(outbox, 1, topics=("of slow",), space=MATRIX_CHANNELS)
     await notify(outbox, 2, channel=CHANNEL)
     await notify(outbox, 3, client_id="me", apis=(BEAMS,))
