@@ -26,6 +26,7 @@ class Backlog:
     def __init__(self, log: Log, begin: Callable[[PublishRow], None]) -> None:
         """`begin`: goes through one, and tells `over` when it has."""
         self.begun: dict[int, PublishRow] = {}
+        self.has_looked = False  # once through all that was left by the broker before
         self._log = log
         self._begin = begin
         self._is_behind = True
@@ -49,6 +50,7 @@ class Backlog:
             while self._may_have_left_some:
                 self._may_have_left_some = False
                 await self._look()
+                self.has_looked = True
             self._is_behind = False
             await self._changed.park()
 

@@ -309,10 +309,16 @@ class Outbox:
         """Returns the attempt that is to be made next."""
         if device is None and attempt.device:
             return None  # it is gone
-        if device is not None and is_ordered(device) and await self._without_turn(row, (device,)):
+        if device is not None and is_ordered(device) and await self._is_early(row, device):
             again_ms = order.look_again_ms(row, self._log.clock.now())
             return msgspec.structs.replace(attempt, at_ms=again_ms)
         return self._next(attempt.device, await self._try(row, device, attempt.made))
+
+    async def _is_early(self, row: PublishRow, device: Device) -> bool:
+        """Until all that was left is known, anything may come before it."""
+        if not self._backlog.has_looked:
+            return True
+        return bool(await self._without_turn(row, (device,)))
 
     def _next(self, device: str, tried: Tried) -> Attempt | None:
         if tried.again_ms is None:

@@ -17,6 +17,7 @@ from broker.push.events import ABLY, BEAMS, MATRIX, MATRIX_CHANNELS, Selector
 from broker.push.lifetime import TTL_MS_MAX
 from broker.push.outbox import LEASE_MS, PAGE_PATIENCE_S, PUBLISHES_AT_ONCE
 from broker.push.outbox_log import PublishRow
+from broker.push.rows import digest
 from storage.serial import pack
 from tests.broker.acting import Time
 from tests.broker.conftest import START_MS
@@ -294,3 +295,31 @@ async def test_across_restarts(path: Path, time: Time, gateway: Gateway, when: s
     async with delivering(path, time, gateway) as last:
         await last.passes_until_delivered()
     assert told(gateway) == {"m": [1, 1, 1, 2, 3, 4]}
+
+
+async def test_what_waits_is_not_told_before_what_has_not_begun_again(
+    path: Path, time: Time, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restart not all that was left is in memory at once."""
+    monkeypatch.setattr("broker.push.outbox.PAGE_DEVICES", 1)
+    answer = gateway.always["slow"] = trio.Event()
+    *others, last = sorted((f"m{number}" for number in range(5)), key=digest)
+    async with delivering(path, time, gateway) as first:
+        await first.register(last, api=MATRIX, client="me", endpoint="up")
+        for name in others:
+            await first.register(name, client="me", endpoint="slow")
+            await first.register(f"x{name}", client="you", endpoint="slow")
+        await notify(first, 0, client_id="you")
+        await notify(first, 1, client_id="me")
+        await notify(first, 2, device_id=last)
+        await gateway.until(2)
+        while last not in first.waits():
+            await time.passes(int(PAGE_PATIENCE_S * 500), first)
+    monkeypatch.setattr("broker.push.backlog.BEGUN_MAX", 1)
+    time.wall.advance(LEASE_MS // 2)
+    async with delivering(path, time, gateway) as second:
+        await second.nothing_happens()
+        assert last not in told(gateway)
+        answer.set()
+        await second.passes_until_delivered()
+    assert told(gateway)[last] == [1, 2]
