@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,8 @@ from tests.api.rest_server import RestServer, rest_server
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[RestServer]:
-    async with rest_server(tmp_path / "data", matrix_hosts=("Push.Example.org",)) as running:
+    limits: Any = {"matrix_hosts": ("Push.Example.org",), "matrix_requests_max": 0}
+    async with rest_server(tmp_path / "data", **limits) as running:
         await running.broker.matrix.set_channels(running.app, CHANNELS)
         yield running
 
