@@ -43,7 +43,12 @@ class Publish(NamedTuple):
 
 
 def read_publish(body: Json, guard: Guard, *, to_users: bool) -> Publish:
-    """Raises BeamsError."""
+    """Raises BeamsError. What cannot be kept is refused anywhere: the publisher is told all of it
+    again."""
+    try:
+        check_encodable(body)
+    except BadRequest:
+        raise BeamsError(BAD_SCHEMA) from None
     if (body.get("users") if not to_users else body.get("interests")) is not None:
         raise BeamsError(BAD_SCHEMA)
     parts = {name: _part(body, name) for name in PLATFORMS if body.get(name) is not None}
@@ -108,11 +113,8 @@ def notification(parts: dict[str, Json], instance: str, publish: str) -> Json:
     ids = {"instanceId": instance, "publishId": publish}
     built = {name: PLATFORMS[name](part, ids | _has(name, part)) for name, part in parts.items()}
     try:
-        check_encodable(built)
         for name in built:
             _TAKEN[name](built)
-    except BadRequest:
-        raise BeamsError(BAD_SCHEMA) from None
     except NotSent as refused:
         is_size = refused.result.code == PAYLOAD_REJECTED
         reason = unfit(f"{name}: {refused}") if is_size else BAD_SCHEMA

@@ -277,6 +277,13 @@ async def test_errors_of_publishing(beams: Publishing, way: str, row: str) -> No
     assert beams.broker.log.position == position
 
 
+async def test_422_what_the_publisher_could_not_be_told_again(beams: Publishing) -> None:
+    body = {"interests": ["a"], "web": HELLO, "webhookUrl": beams.receiver.url, "more": 2**64}
+    position = beams.broker.log.position
+    assert refused(await beams.publish("", body)) == SCHEMA
+    assert beams.broker.log.position == position
+
+
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["sized", "chunked"])
 @pytest.mark.parametrize(("way", "kib"), [("bare", 10), ("interests", 10), ("users", 200)])
 async def test_a_body_is_too_large(beams: Publishing, way: str, kib: int, is_chunked: bool) -> None:
