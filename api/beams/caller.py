@@ -6,6 +6,7 @@ that strangers cannot keep the instance's owner out; and it is nobody's in the s
 
 import hmac
 
+import trio
 from quart import request
 
 from api.beams.errors import (
@@ -16,7 +17,7 @@ from api.beams.errors import (
     BeamsError,
 )
 from api.beams.paths import instance_id
-from api.beams.rate import Rate
+from api.rate_limit import RateLimit
 from api.request_counting import of_app
 from broker import Broker
 from broker.beams.instances import Instance
@@ -27,7 +28,7 @@ REQUESTS_PER_SECOND = 100
 class Callers:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._rate = Rate(REQUESTS_PER_SECOND, lambda: broker.clock())
+        self._limit = RateLimit(REQUESTS_PER_SECOND, 1)
 
     def instance(self, segment: str) -> Instance:
         """The instance that the path names, of whoever calls. Raises BeamsError."""
@@ -43,6 +44,6 @@ class Callers:
         if scheme.lower() != "bearer" or not is_key:
             raise BeamsError(BAD_KEY)
         of_app(found.app)
-        if not self._rate.takes(found.id):
+        if self._limit.take(found.id, trio.current_time()) > 0:
             raise BeamsError(TOO_MANY_REQUESTS)
         return found

@@ -4,11 +4,9 @@ A token is an Ably token or a JWT, of one client: that client is the user. It mu
 `push-subscribe` (or `push-admin`), as for any device of one's own. Keys have no user, nor have
 tokens for any client, or none; a token that identifies a device is good for that device only.
 
-A user may make so many requests a minute, and as many at once: a bucket for each user that asked
-lately, of whom USERS_MAX are remembered.
+A user may make so many requests a minute, and as many at once.
 """
 
-from collections import OrderedDict
 from typing import NamedTuple
 
 import trio
@@ -16,11 +14,12 @@ from quart import request
 
 from api.authentication import authenticate
 from api.matrix.errors import MatrixError, Why, too_often
+from api.rate_limit import RateLimit
 from broker import Broker
 from broker.auth.credentials import TOKEN_EXPIRED, WILDCARD, Principal, read_bearer
 from broker.errors import BadRequest, NotFound, Unauthorized
 
-USERS_MAX = 10_000
+MINUTE_S = 60
 CAPABILITIES = ("push-subscribe", "push-admin")
 
 
@@ -34,7 +33,7 @@ class Callers:
 
     def __init__(self, broker: Broker, requests_max: int) -> None:
         self._broker = broker
-        self._buckets = _Buckets(requests_max)
+        self._limit = RateLimit(requests_max, MINUTE_S)
 
     def user(self) -> User:
         """Whose the current request is. Raises MatrixError."""
@@ -42,7 +41,7 @@ class Callers:
         user = User(principal.app_id, _user_id(principal))
         if not any(principal.capability.permits_somewhere(name) for name in CAPABILITIES):
             raise MatrixError(Why.FORBIDDEN, "The token does not permit push-subscribe")
-        wait_s = self._buckets.take(user, trio.current_time())
+        wait_s = self._limit.take(user, trio.current_time())
         if wait_s > 0:
             raise too_often(int(wait_s * 1_000) + 1)
         return user
@@ -71,22 +70,3 @@ def _user_id(principal: Principal) -> str:
     if principal.client_id in (None, WILDCARD):
         raise MatrixError(Why.UNKNOWN_TOKEN, "The token is of no user: it needs one clientId")
     return str(principal.client_id)
-
-
-class _Buckets:
-    def __init__(self, per_minute: int) -> None:
-        self._per_minute = per_minute
-        self._left: OrderedDict[User, tuple[float, float]] = OrderedDict()
-
-    def take(self, user: User, now_s: float) -> float:
-        """0 if there was something left for the user, else in how many seconds there will be."""
-        if not self._per_minute:
-            return 0.0
-        rate = self._per_minute / 60
-        left, at_s = self._left.pop(user, (float(self._per_minute), now_s))
-        left = min(self._per_minute, left + (now_s - at_s) * rate)
-        is_left = left >= 1
-        self._left[user] = (left - 1 if is_left else left, now_s)
-        if len(self._left) > USERS_MAX:
-            self._left.popitem(last=False)
-        return 0.0 if is_left else (1 - left) / rate

@@ -318,8 +318,9 @@ async def test_a_hundred_a_second(beams: Publishing, time: Time) -> None:
         assert (await beams.publish("", body)).status_code == 200
     for to in ("", "/interests", "/users"):
         assert refused(await beams.publish(to, body)) == expected
-    time.wall.advance(10)
-    assert (await beams.publish("", body)).status_code == 200
+    await time.passes(10, beams)  # and a tick of timers, 25 ms
+    for _ in range(3):
+        assert (await beams.publish("", body)).status_code == 200
     assert refused(await beams.publish("", body)) == expected
     user = f"/customer_api/v1/instances/{ID}/users/u"
     assert refused(await beams.call("DELETE", user)) == expected

@@ -90,7 +90,7 @@ def check_shape(reply: httpx.Response) -> None:
 
 async def send(beams: Publishing, to: str, content: bytes, key: str = KEY) -> None:
     """Publish, and hold what came of it to what was asked."""
-    beams.time.wall.advance(20)
+    await beams.time.passes(20)
     before = beams.broker.log.position
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
     path = f"/publish_api/v1/instances/{ID}/publishes{to}"
@@ -179,7 +179,7 @@ async def test_reports(beams: Publishing) -> None:
 async def test_users_that_are_deleted(beams: Publishing) -> None:
     async def check(example: tuple[str, str, bool]) -> None:
         user, api, is_encoded = example
-        beams.time.wall.advance(20)
+        await beams.time.passes(20)
         await beams.device("web-1", user="a")
         for id_ in ("fcm-1", "apns-1"):
             await beams.broker.push.remove(beams.app, device=id_, api=None)

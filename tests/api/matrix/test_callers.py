@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from api.matrix import caller
-from api.matrix.caller import User
 from tests.api.matrix.asking import HOST, LIST, ROUTES, SET, VERSIONS, Asking, asking, refusal
 from tests.api.matrix.bodies import pusher
 from tests.api.rest_server import RestServer, basic, bearer, rest_server
@@ -180,30 +178,6 @@ async def test_too_often(strict: RestServer) -> None:
         assert int(reply.headers["retry-after"]) * 1_000 >= retry_after_ms
     assert await bob.pushers() == []
     assert refusal(await Asking(http)(LIST)) == (401, "M_MISSING_TOKEN")
-
-
-def test_a_minute_s_requests_come_back_one_by_one() -> None:
-    buckets = caller._Buckets(60)
-    ann, bob = User("app", "ann"), User("app", "bob")
-    assert [buckets.take(ann, 100.0) for _ in range(61)] == [0.0] * 60 + [1.0]
-    assert buckets.take(bob, 100.0) == 0.0
-    assert buckets.take(ann, 100.5) == pytest.approx(0.5)
-    assert buckets.take(ann, 101.0) == 0.0
-    assert buckets.take(ann, 101.0) == pytest.approx(1.0)
-    assert [buckets.take(ann, 9_000.0) for _ in range(61)][-1] == pytest.approx(1.0)
-
-
-def test_no_limit_unless_there_is_one() -> None:
-    buckets = caller._Buckets(0)
-    assert {buckets.take(User("app", "ann"), 1.0) for _ in range(1_000)} == {0.0}
-
-
-def test_only_so_many_users_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(caller, "USERS_MAX", 10)
-    buckets = caller._Buckets(5)
-    for number in range(100):
-        buckets.take(User("app", str(number)), 1.0)
-    assert len(buckets._left) == 10
 
 
 async def test_credentials_over_plain_http_where_tls_is_required(tmp_path: Path) -> None:
