@@ -15,6 +15,12 @@ from broker.errors import Unauthorized
 NO_CREDENTIALS = 40101
 
 
+def authorization() -> tuple[str, str]:
+    """The scheme, in small letters, and the credentials in the header of the current request."""
+    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    return scheme.lower(), credentials.strip()
+
+
 def authenticate(broker: Broker, token: str | None = None) -> Principal:
     """The caller of the current request, or of a `token` in it. Raises Unauthorized (reference
     2.2)."""
@@ -25,12 +31,12 @@ def authenticate(broker: Broker, token: str | None = None) -> Principal:
 
 
 def _authenticated(broker: Broker) -> Principal:
-    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    match scheme.lower():
+    scheme, value = authorization()
+    match scheme:
         case "basic":
-            return _by_key(broker, read_basic(value.strip()))
+            return _by_key(broker, read_basic(value))
         case "bearer":
-            return broker.authenticate(token=read_bearer(value.strip()))
+            return broker.authenticate(token=read_bearer(value))
         case "":
             return _by_query(broker)
         case _:

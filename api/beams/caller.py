@@ -7,8 +7,8 @@ that strangers cannot keep the instance's owner out; and it is nobody's in the s
 import hmac
 
 import trio
-from quart import request
 
+from api.authentication import authorization
 from api.beams.errors import (
     BAD_KEY,
     INSTANCE_NOT_FOUND,
@@ -33,15 +33,14 @@ class Callers:
     def instance(self, segment: str) -> Instance:
         """The instance that the path names, of whoever calls. Raises BeamsError."""
         id_ = instance_id(segment)
-        authorization = request.headers.get("Authorization")
-        if not authorization:
+        scheme, key = authorization()
+        if not scheme:
             raise BeamsError(NO_AUTHORIZATION)
         found = self._broker.beams.instance(id_)
         if found is None:
             raise BeamsError(INSTANCE_NOT_FOUND)
-        scheme, _, key = authorization.partition(" ")
-        is_key = hmac.compare_digest(key.strip().encode(), found.secret.encode())
-        if scheme.lower() != "bearer" or not is_key:
+        is_key = hmac.compare_digest(key.encode(), found.secret.encode())
+        if scheme != "bearer" or not is_key:
             raise BeamsError(BAD_KEY)
         of_app(found.app)
         if self._limit.take(found.id, trio.current_time()) > 0:

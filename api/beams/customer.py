@@ -11,7 +11,7 @@ from quart import Blueprint, Response
 
 from api.beams.caller import Callers
 from api.beams.errors import BAD_USER_ID, NO_USER_ID, BeamsError
-from api.beams.publish_reading import is_user
+from api.beams.names import is_user
 from api.beams.replies import done
 from broker import Broker
 from broker.push.events import BEAMS

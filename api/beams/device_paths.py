@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
-from uuid import UUID
 
 from api.beams.errors import (
     DEVICE_NOT_FOUND,
@@ -21,8 +20,9 @@ from api.beams.errors import (
 )
 from api.beams.paths import find_instance, instance_id, required
 from api.beams.platforms import PLATFORMS
-from broker import Broker, randomness
+from broker import Broker
 from broker.beams.instances import Instance
+from broker.beams.service import new_uuid
 from broker.errors import BrokerError, NotFound
 from broker.push.events import BEAMS, Device
 from broker.push.registration import AlreadyBound, TooManyDevices
@@ -71,7 +71,7 @@ def named(
 
 
 def new_id(platform: str) -> str:
-    return f"{platform}-{UUID(bytes=randomness.new_bytes(16), version=4)}"
+    return f"{platform}-{new_uuid()}"
 
 
 def find(broker: Broker, path: DevicePath) -> tuple[Instance, Device]:

@@ -23,6 +23,7 @@ from api.beams.errors import (
     TOO_MANY_INTERESTS,
     BeamsError,
 )
+from api.beams.names import is_interest
 from api.beams.paths import required
 from api.beams.replies import answer, done
 from api.push.base64_forms import base64url, from_base64
@@ -32,7 +33,6 @@ from broker.push.events import INTERESTS
 
 INTERESTS_MAX = 5_000
 PAGE_MAX = 100
-_NAME = re.compile(r"[A-Za-z0-9_\-=@,.;]{1,164}")
 _LIMIT = re.compile(r"[0-9]{1,3}", re.ASCII)
 _MARK_BYTES = 8
 
@@ -86,10 +86,6 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         return done()
 
     return blueprint
-
-
-def is_interest(name: Any) -> bool:
-    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def read_interests(body: dict[str, Any]) -> list[str]:

@@ -42,12 +42,13 @@ def take_empty_segments(app: QuartTrio) -> None:
     app.url_map.converters["rest"] = _Rest
 
 
-def instance_id(segment: str) -> str:
-    """The instance that a path names, there or not."""
+def instance_id(segment: str, invalid: Refusal = BAD_INSTANCE_ID) -> str:
+    """The instance that a path names, there or not. `invalid`: what is said of what is no id."""
+    text = required(segment, NO_INSTANCE_ID)
     try:
-        return checked_id(required(segment, NO_INSTANCE_ID))
-    except BadRequest as error:
-        raise error if isinstance(error, BeamsError) else BeamsError(BAD_INSTANCE_ID) from None
+        return checked_id(text)
+    except BadRequest:
+        raise BeamsError(invalid) from None
 
 
 def required(segment: str, missing: Refusal) -> str:

@@ -10,7 +10,6 @@ Refuses what is not as Beams' schema has it, and what no provider would take: no
 that could reach nobody for its form. `data.pusher` is ours: a publish may not have it.
 """
 
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from api.beams.errors import BAD_SCHEMA, BeamsError, unfit
+from api.beams.names import is_interest, is_user
 from api.push import payload
 from api.push.beams_webhook import check_publish_hook
 from api.push.guard import Guard, RefusedUrl
@@ -28,10 +28,8 @@ from broker.push.events import BEAMS, INTERESTS, Selector
 from broker.push.transport import PAYLOAD_REJECTED
 
 Json = dict[str, Any]
-NAME_CHARS_MAX = 164
 INTERESTS_MAX, USERS_MAX = 100, 1_000
 TTL_S_MAX = 2_419_200
-INTEREST = re.compile(rf"[A-Za-z0-9_\-=@,.;]{{1,{NAME_CHARS_MAX}}}")
 
 
 class Publish(NamedTuple):
@@ -58,17 +56,9 @@ def read_publish(body: Json, guard: Guard, *, to_users: bool) -> Publish:
     if to_users:
         named = {"clients": _names(body, "users", USERS_MAX, is_user)}
     else:
-        named = {"topics": _names(body, "interests", INTERESTS_MAX, _is_interest)}
+        named = {"topics": _names(body, "interests", INTERESTS_MAX, is_interest)}
         selector = replace(selector, space=INTERESTS)
     return Publish(replace(selector, **named), parts, _hook(body, guard))
-
-
-def is_user(name: object) -> bool:
-    return isinstance(name, str) and 0 < len(name) <= NAME_CHARS_MAX
-
-
-def _is_interest(name: object) -> bool:
-    return isinstance(name, str) and INTEREST.fullmatch(name) is not None
 
 
 def _names(body: Json, field: str, limit: int, is_one: Callable[[object], bool]) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from quart import Blueprint, Response
 
 from api.beams.bodies import as_object, read_bounded, require_json_type
 from api.beams.errors import (
-    BAD_INSTANCE_ID,
     BAD_INSTANCE_ID_OF_REPORT,
     TOO_LARGE_FOR_INTERESTS,
     BeamsError,
@@ -24,8 +23,9 @@ from api.beams.replies import done
 from api.beams.telling import to_webhooks
 from api.settings import ServerSettings
 from broker import Broker
+from broker.beams.instances import Instance
 from broker.beams.webhooks import DELIVERED, OPENED
-from broker.push.events import BEAMS
+from broker.push.events import BEAMS, Device, Following
 
 BODY_BYTES_MAX = 10 * 1024
 DEVICE_ID_CHARS_MAX = 256
@@ -48,20 +48,13 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
     @blueprint.post("/reporting_api/v2/instances/<segment:instance>/events")
     async def report_event(instance: str) -> Response:
         require_json_type()
-        found = find_instance(broker, _instance_id(instance))
+        found = find_instance(broker, instance_id(instance, BAD_INSTANCE_ID_OF_REPORT))
         raw = await read_bounded(BODY_BYTES_MAX, TOO_LARGE_FOR_INTERESTS)
         said = read_report(as_object(raw, settings))
         device = broker.push.device(found.app, said.device, api=BEAMS)
         if device is None:
             return done()
-        following = []
-        if device.client_id is not None and said.user in (None, device.client_id):
-            told = {
-                "publish_id": said.publish,
-                "user_id": device.client_id,
-                "at": broker.time_ms(),
-            }
-            following = to_webhooks(broker, found, _WEBHOOK_EVENTS[said.event], told)
+        following = _told(broker, found, device, said)
         await broker.push.report(
             found.app, said.publish, said.device, said.event, said.at_ms, following
         )
@@ -70,13 +63,14 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
     return blueprint
 
 
-def _instance_id(segment: str) -> str:
-    try:
-        return instance_id(segment)
-    except BeamsError as error:
-        if error.message == BAD_INSTANCE_ID.description:
-            raise BeamsError(BAD_INSTANCE_ID_OF_REPORT) from None
-        raise
+def _told(broker: Broker, instance: Instance, device: Device, said: Report) -> list[Following]:
+    """Nothing of a device that has no user, or another than the report says."""
+    user = device.client_id
+    if user is None or said.user not in (None, user):
+        return []
+    told = {"publish_id": said.publish, "user_id": user}
+    event = _WEBHOOK_EVENTS[said.event]
+    return to_webhooks(broker, instance, event, told, at_ms=broker.time_ms())
 
 
 def read_report(body: dict[str, Any]) -> Report:

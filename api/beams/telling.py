@@ -12,16 +12,18 @@ from broker.push.events import Following
 Json = dict[str, Any]
 
 
-def to_webhooks(broker: Broker, instance: Instance, event: str, told: Json) -> list[Following]:
-    """`told`: what the event says beside the instance, and `at`, where that is known already."""
-    at = {"at": told["at"]} if "at" in told else {}
-    says = {name: value for name, value in told.items() if name != "at"}
-    payload = {
+def to_webhooks(
+    broker: Broker, instance: Instance, event: str, told: Json, at_ms: int | None = None
+) -> list[Following]:
+    """`told`: what the event says beside the instance. `at_ms`: when it happened, if that is known
+    already."""
+    payload: Json = {
         "event": event,
         "eventId": new_uuid(),
-        "payload": {"instance_id": instance.id, **says},
-        **at,
+        "payload": {"instance_id": instance.id, **told},
     }
+    if at_ms is not None:
+        payload["at"] = at_ms
     return [
         Following(
             {

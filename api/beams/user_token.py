@@ -20,21 +20,13 @@ from api.beams.errors import (
     BeamsError,
     Refusal,
 )
+from api.beams.names import is_user
 from broker.auth.json_web_tokens import signed_payload
 from broker.beams.instances import Instance
 from broker.errors import BadRequest, Unauthorized
 
-USER_CHARS_MAX = 164
 ALGORITHMS = ("HS256",)
 _ISSUER = "https://{id}.pushnotifications.pusher.com"
-
-
-def bearer_token(header: str) -> str:
-    """The credentials of an `Authorization` header."""
-    scheme, _, token = header.partition(" ")
-    if scheme.lower() != "bearer":
-        raise BeamsError(BAD_TOKEN)
-    return token.strip()
 
 
 def user_of(token: str, instance: Instance, now_ms: int) -> str:
@@ -43,7 +35,7 @@ def user_of(token: str, instance: Instance, now_ms: int) -> str:
     if expires_s * 1_000 <= now_ms:
         raise BeamsError(BAD_TOKEN)
     user: str = _claim(claims, "sub", (str,), NO_SUBJECT)
-    if not 1 <= len(user) <= USER_CHARS_MAX:
+    if not is_user(user):
         raise BeamsError(BAD_SUBJECT)
     issuer: str = _claim(claims, "iss", (str,), NO_ISSUER)
     if issuer.lower() != _ISSUER.format(id=instance.id):

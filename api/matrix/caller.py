@@ -12,7 +12,7 @@ from typing import NamedTuple
 import trio
 from quart import request
 
-from api.authentication import authenticate
+from api.authentication import authenticate, authorization
 from api.matrix.errors import MatrixError, Why, too_often
 from api.rate_limit import RateLimit
 from broker import Broker
@@ -55,9 +55,9 @@ class Callers:
 
 
 def _token() -> str:
-    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and value.strip():
-        return read_bearer(value.strip())
+    scheme, value = authorization()
+    if scheme == "bearer" and value:
+        return read_bearer(value)
     token = None if scheme else request.args.get("access_token")
     if not token:
         raise MatrixError(Why.MISSING_TOKEN, "Missing access token")
