@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import trio
 
 import broker
@@ -31,7 +30,7 @@ from api.admin.operations.beams import check_url
 from api.app import create_app
 from api.config import ConfigError, Configuration, Declarations
 from api.config.catalogue import ProcessSettings
-from api.config.declared import DeclaredMatrix, webhook_of
+from api.config.declared import DeclaredInstance, DeclaredMatrix, webhook_of
 from api.push.transports import Transports, build_transports
 from api.realtime.server import realtime
 from api.tls import DevCertificate
@@ -74,7 +73,10 @@ def run(
 
 
 async def reconcile(opened: Broker, declared: Declarations) -> None:
-    """Make what is declared exist; what exists already with the same content is left alone."""
+    """Make what is declared exist; what exists already with the same content is left alone. A URL
+    that no webhook may have is refused before anything is changed. Raises BadRequest."""
+    for hook in (hook for beams in declared.beams for hook in beams.webhooks):
+        check_url(hook.url)
     apps = opened.apps
     keyed = {key.key.partition(".")[0] for key in declared.keys}
     for app in declared.apps:
@@ -86,15 +88,16 @@ async def reconcile(opened: Broker, declared: Declarations) -> None:
         app_id = namespace.app or opened.default_app()
         await apps.set_namespace(app_id, namespace.id, namespace.rules)
     for beams in declared.beams:
-        app_id = beams.app or opened.default_app()
-        await opened.beams.ensure(app_id, beams.instance, beams.secret)
-        for hook in beams.webhooks:
-            check_url(hook.url)
-            await opened.beams.put_webhook(
-                msgspec.structs.replace(webhook_of(beams, hook), app=app_id)
-            )
+        await _reconcile_beams(opened, beams)
     for rules in declared.matrix:
         await _reconcile_matrix(opened, rules)
+
+
+async def _reconcile_beams(opened: Broker, declared: DeclaredInstance) -> None:
+    app_id = declared.app or opened.default_app()
+    await opened.beams.ensure(app_id, declared.instance, declared.secret)
+    for hook in declared.webhooks:
+        await opened.beams.put_webhook(webhook_of(app_id, declared.instance, hook))
 
 
 async def _reconcile_matrix(opened: Broker, declared: DeclaredMatrix) -> None:

@@ -6,7 +6,7 @@ longer declared stays in the log until a command removes it: a line lost from a 
 an app with it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,25 +119,16 @@ def _one(declared: type, table: Mapping[str, Any], where: str) -> Any:
     """Messages of msgspec name the field and the type, never the value, which may be a secret."""
     try:
         found: Any = msgspec.convert(table, declared)
-        if isinstance(found, DeclaredKey):
-            parse_key(found.key)
-            capability.parse(found.capability)
-        if isinstance(found, DeclaredInstance):
-            checked_id(found.instance)
-            check_secret(found.secret)
-            for hook in found.webhooks:
-                check_webhook(webhook_of(found, hook))
-        if isinstance(found, DeclaredMatrix):
-            _check_matrix(found)
+        _CHECKS.get(declared, lambda _: None)(found)
     except (msgspec.ValidationError, BrokerError) as error:
         raise ConfigError(f"{where}: {error}") from None
     return found
 
 
-def webhook_of(instance: DeclaredInstance, hook: DeclaredWebhook) -> Webhook:
+def webhook_of(app: str, instance: str, hook: DeclaredWebhook) -> Webhook:
     return Webhook(
-        app=instance.app or "",
-        id=declared_id(instance.instance, hook.url),
+        app=app,
+        id=declared_id(instance, hook.url),
         url=hook.url,
         secret=hook.secret,
         events=hook.events,
@@ -145,10 +136,29 @@ def webhook_of(instance: DeclaredInstance, hook: DeclaredWebhook) -> Webhook:
     )
 
 
+def _check_key(found: DeclaredKey) -> None:
+    parse_key(found.key)
+    capability.parse(found.capability)
+
+
+def _check_instance(found: DeclaredInstance) -> None:
+    checked_id(found.instance)
+    check_secret(found.secret)
+    for hook in found.webhooks:
+        check_webhook(webhook_of(found.app or "", found.instance, hook))
+
+
 def _check_matrix(found: DeclaredMatrix) -> None:
     check_channels(found.channels or {})
     for app_id, rule in found.encryption_of.items():
         check_encryption(rule, app_id)
+
+
+_CHECKS: dict[type, Callable[[Any], None]] = {
+    DeclaredKey: _check_key,
+    DeclaredInstance: _check_instance,
+    DeclaredMatrix: _check_matrix,
+}
 
 
 def _namespace(table: Mapping[str, Any], where: str) -> DeclaredNamespace:

@@ -7,8 +7,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+import broker
 from api import config
 from api.config import ConfigError
+from api.server import reconcile
+from broker import BadRequest
 from tests.api.command_line import Ended, Serving, fine, inside, serving, tidelog
 
 Run = Callable[..., Ended]
@@ -181,6 +184,16 @@ def test_a_declaration_that_makes_no_sense_is_refused(
     file.write_text(DECLARED.replace(old, new))
     with pytest.raises(ConfigError, match=said):
         config.load(file)
+
+
+async def test_where_a_webhook_may_not_have_its_url_nothing_is_declared(tmp_path: Path) -> None:
+    file = tmp_path / "tidelog.toml"
+    file.write_text(DECLARED.replace(HOOK, HOOK.replace("https", "http")))
+    async with broker.open(tmp_path / "data") as opened:
+        with pytest.raises(BadRequest, match="the webhook's URL: the target must be https"):
+            await reconcile(opened, config.load(file).declared)
+        assert not opened.apps.app_exists("shop")
+        assert opened.beams.list() == []
 
 
 def test_the_key_that_is_shown_is_the_one_that_is_served(server: Serving) -> None:
