@@ -1,4 +1,4 @@
-"""A server with an instance of Beams, whose platforms are all configured."""
+"""A server with an instance of Beams, whose platforms are all configured; and a clock."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,11 +8,18 @@ import pytest
 from tests.api.beams.beams_server import BeamsServer, beams_server, every_platform
 from tests.api.push import rig
 from tests.api.push.rig import Keys
+from tests.broker.acting import Time
+from tests.broker.conftest import FakeClock
 
 
 @pytest.fixture(scope="session")
 def keys() -> Keys:
-    return rig.new_keys()
+    return rig.kept_keys()
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time(FakeClock())
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ Time stands still until a test lets it pass; `until` waits for what the log, or 
 Every request goes through `call`, which keeps what was asked and answered.
 """
 
-import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,33 +22,18 @@ from broker.push.events import BEAMS, INTERESTS
 from broker.push.outbox_log import PublishRow
 from broker.push.service import DeviceSpec
 from broker.push.waiting import Due
+from tests.api.beams.beams_server import ID
 from tests.api.push import rig
 from tests.api.push.authority import authority
 from tests.api.push.http_gateway import Answer, Gateway, Reply, Request, serving
-from tests.api.push.rig import Apns, Fcm, Keys, Web
+from tests.api.push.rig import Apns, Fcm, Web
 from tests.api.push.scripted import Script
 from tests.api.rest_server import RestServer, rest_server
 from tests.broker.acting import Acting, Time
 
-ID = "8f9a6e22-2483-49aa-8552-125f1a4c5781"
-OTHER = "00000000-2483-49aa-8552-125f1a4c5781"
 KEY = "the-secret-key-of-the-instance"
 TURNS_MAX = 5_000  # some ten seconds
 HELLO = {"notification": {"title": "Hello"}}
-Refused = tuple[int, str, str]
-
-
-@functools.cache
-def keys() -> Keys:
-    """An RSA key takes a while to make."""
-    return rig.new_keys()
-
-
-def refused(reply: httpx.Response) -> Refused:
-    body = reply.json()
-    assert body.keys() == {"error", "description"}
-    assert reply.headers["content-type"] == "application/json"
-    return reply.status_code, body["error"], body["description"]
 
 
 @dataclass
@@ -201,8 +185,8 @@ async def publishing(directory: Path, time: Time, **limits: Any) -> AsyncIterato
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         trusted = authority(directory)
-        apns = await enter(rig.apns_gateway(directory, keys(), trusted, time.wall))
-        fcm = await enter(rig.fcm_gateway(directory, keys(), trusted, time.wall))
+        apns = await enter(rig.apns_gateway(directory, rig.kept_keys(), trusted, time.wall))
+        fcm = await enter(rig.fcm_gateway(directory, rig.kept_keys(), trusted, time.wall))
         web = await enter(rig.push_service(trusted, time.wall))
         receiver = Receiver(Gateway())
         receiver.gateway = await enter(serving(receiver.handle))

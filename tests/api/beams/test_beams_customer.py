@@ -6,25 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.api.beams.publishing import (
-    HELLO,
-    ID,
-    KEY,
-    OTHER,
-    Publishing,
-    Refused,
-    publishing,
-    refused,
-)
+from tests.api.beams.beams_server import ID, OTHER, Refused, refused
+from tests.api.beams.publishing import HELLO, KEY, Publishing, publishing
 from tests.broker.acting import Time
-from tests.broker.conftest import FakeClock
 
 APIS = ("customer_api", "user_api")
-
-
-@pytest.fixture
-def time() -> Time:
-    return Time(FakeClock())
 
 
 @pytest.fixture
@@ -126,7 +112,7 @@ async def test_errors_of_deleting_a_user(beams: Publishing, api: str, row: str) 
 
 
 @pytest.mark.parametrize("api", APIS)
-async def test_429_too_many_requests(beams: Publishing, api: str) -> None:
+async def test_429_too_many_requests(beams: Publishing, time: Time, api: str) -> None:
     for _ in range(100):
         assert (await delete(beams, "/u", api)).status_code == 200
     said = "Too many requests being made in quick succession (max 100 RPS)."

@@ -8,27 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.api.beams.publishing import (
-    HELLO,
-    ID,
-    KEY,
-    OTHER,
-    Publishing,
-    Refused,
-    publishing,
-    refused,
-)
+from tests.api.beams.beams_server import ID, NOT_JSON, OTHER, Refused, refused
+from tests.api.beams.publishing import HELLO, KEY, Publishing, publishing
 from tests.broker.acting import Time
-from tests.broker.conftest import FakeClock
 
 SCHEMA = (422, "Unprocessable Entity", "JSON does not our match schema.")
-NOT_JSON = (400, "Bad request", "Failed to read body as a JSON object.")
 KIB = 1_024
-
-
-@pytest.fixture
-def time() -> Time:
-    return Time(FakeClock())
 
 
 @pytest.fixture

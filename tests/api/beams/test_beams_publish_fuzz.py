@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from broker.push.events import DeviceRemoved, PublishAccepted, PushReported
 from storage.reading import read_after
-from tests.api.beams.publishing import HELLO, ID, KEY, Publishing, publishing, refused
+from tests.api.beams.beams_server import ID, refused
+from tests.api.beams.publishing import HELLO, KEY, Publishing, publishing
 from tests.api.test_rest_fuzz import examples, mutated
 from tests.broker.acting import Time
-from tests.broker.conftest import FakeClock
 
 text = st.text(max_size=8)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | text
@@ -57,11 +57,6 @@ good_bodies = st.fixed_dictionaries(
 lists = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=4)
 ways = st.sampled_from(["", "/interests", "/users"])
 keys = st.sampled_from([KEY, KEY, KEY, KEY + "x", "x"])
-
-
-@pytest.fixture
-def time() -> Time:
-    return Time(FakeClock())
 
 
 @pytest.fixture
@@ -111,7 +106,7 @@ async def send(beams: Publishing, to: str, content: bytes, key: str = KEY) -> No
         assert events == []
 
 
-async def test_publishes(beams: Publishing) -> None:
+async def test_publishes(beams: Publishing, time: Time) -> None:
     async def check(example: tuple[str, Any, str]) -> None:
         to, body, key = example
         await send(beams, to, json.dumps(body).encode(), key)
@@ -128,7 +123,7 @@ async def test_publishes(beams: Publishing) -> None:
     assert beams.at_browsers, "nothing that was made was good"
 
 
-async def test_damaged_publishes(beams: Publishing) -> None:
+async def test_damaged_publishes(beams: Publishing, time: Time) -> None:
     async def check(example: tuple[str, Any, int, int]) -> None:
         to, body, cut, flip = example
         field = "users" if to == "/users" else "interests"
@@ -176,7 +171,7 @@ async def test_reports(beams: Publishing) -> None:
     assert kept
 
 
-async def test_users_that_are_deleted(beams: Publishing) -> None:
+async def test_users_that_are_deleted(beams: Publishing, time: Time) -> None:
     async def check(example: tuple[str, str, bool]) -> None:
         user, api, is_encoded = example
         await beams.time.passes(20)

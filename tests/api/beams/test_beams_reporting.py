@@ -9,16 +9,11 @@ import pytest
 from broker.event import Kind
 from broker.push.events import PushReported
 from storage import Span, Stream
-from tests.api.beams.publishing import ID, OTHER, Publishing, Refused, publishing, refused
+from tests.api.beams.beams_server import ID, OTHER, Refused, refused
+from tests.api.beams.publishing import Publishing, publishing
 from tests.broker.acting import Time
-from tests.broker.conftest import FakeClock
 
 PUBLISH = f"pubid-{ID}"
-
-
-@pytest.fixture
-def time() -> Time:
-    return Time(FakeClock())
 
 
 @pytest.fixture

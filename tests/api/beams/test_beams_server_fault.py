@@ -2,20 +2,11 @@
 
 from pathlib import Path
 
-import pytest
-
 from broker import BrokerSettings
 from storage import LogSettings
-from tests.api.beams.publishing import HELLO, ID, Publishing, publishing, refused
+from tests.api.beams.beams_server import BROKEN, ID, refused
+from tests.api.beams.publishing import HELLO, Publishing, publishing
 from tests.broker.acting import Time
-from tests.broker.conftest import FakeClock
-
-BROKEN = (500, "Something went wrong", "Internal server error.")
-
-
-@pytest.fixture
-def time() -> Time:
-    return Time(FakeClock())
 
 
 async def calls(beams: Publishing) -> list[tuple[int, str, str]]:

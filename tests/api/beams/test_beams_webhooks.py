@@ -12,18 +12,13 @@ from typing import Any
 import pytest
 
 from broker.beams.webhooks import DELIVERED, EVENTS, OPENED, PUBLISHED_TO_USERS
-from tests.api.beams.publishing import HELLO, ID, Publishing, publishing
+from tests.api.beams.beams_server import ID
+from tests.api.beams.publishing import HELLO, Publishing, publishing
 from tests.api.push.http_gateway import Act, Reply
 from tests.broker.acting import Time
-from tests.broker.conftest import FakeClock
 
 WAITS_S = (10, 30, 120, 300)
 CREATED = "2023-11-14T22:13:20+0000"
-
-
-@pytest.fixture
-def time() -> Time:
-    return Time(FakeClock())
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.api.push.rig import Apns, Fcm, Keys, Matrix, Now, Web
 
 @pytest.fixture(scope="session")
 def keys() -> Keys:
-    return rig.new_keys()
+    return rig.kept_keys()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ Everything a transport would do in production is done here: key files are read, 
 against an authority that the settings name, addresses are guarded. Only the clock is the test's.
 """
 
+import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -51,6 +52,12 @@ class Now:
 class Keys:
     apns: ec.EllipticCurvePrivateKey
     account: rsa.RSAPrivateKey
+
+
+@functools.cache
+def kept_keys() -> Keys:
+    """Made once: an RSA key takes a while."""
+    return new_keys()
 
 
 def new_keys() -> Keys:

@@ -5,7 +5,6 @@ Device API, as SDKs on devices do; what they get is what the providers took.
 """
 
 import base64
-import functools
 import hashlib
 import hmac
 import json
@@ -24,7 +23,7 @@ from broker.clock import wall_clock
 from tests.api.push import rig
 from tests.api.push.authority import authority
 from tests.api.push.http_gateway import Answer, Gateway, Reply, Request, serving
-from tests.api.push.rig import Apns, Fcm, Keys, Web
+from tests.api.push.rig import Apns, Fcm, Web
 from tests.conformance.serving import ServerProcess
 
 ID = "8f9a6e22-2483-49aa-8552-125f1a4c5781"
@@ -44,11 +43,6 @@ secret = "{key}"
 url = "{hook}"
 secret = "{hook_secret}"
 """
-
-
-@functools.cache
-def keys() -> Keys:
-    return rig.new_keys()
 
 
 @dataclass
@@ -129,8 +123,8 @@ async def world(
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         trusted = authority(directory)
-        apns = await enter(rig.apns_gateway(directory, keys(), trusted, wall_clock))
-        fcm = await enter(rig.fcm_gateway(directory, keys(), trusted, wall_clock))
+        apns = await enter(rig.apns_gateway(directory, rig.kept_keys(), trusted, wall_clock))
+        fcm = await enter(rig.fcm_gateway(directory, rig.kept_keys(), trusted, wall_clock))
         web = await enter(rig.push_service(trusted, wall_clock))
         hook = await enter(serving(_taken))
         settings = {**apns.settings, **fcm.settings, **web.settings}
