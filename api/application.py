@@ -1,7 +1,8 @@
-"""A Quart application as every API here begins: how errors end, and what holds for any route.
+"""The Quart application that every API here starts from: errors, and what holds for any route.
 
 Errors are mapped once, each API in its own shape (`refuse`). An exception that is not a BrokerError
-is our bug: a 500 without details for the client, a trace for the operator.
+is our bug: a 500 without details for the client, a trace for the operator. The log names the route,
+not the path: a pushkey, or the id of a device of Beams, is as good as a credential.
 """
 
 import logging
@@ -12,6 +13,7 @@ from quart import Response, current_app, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from api import codec
 from broker.errors import BadRequest, BrokerError, NotFound
 
 METHOD_NOT_ALLOWED = 40500
@@ -19,6 +21,7 @@ INTERNAL = 50000
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 Headers = list[tuple[str, str]]
 Refuse = Callable[[BrokerError, Headers], Response]
+JSON = "application/json"
 logger = logging.getLogger("tidelog.http")
 
 
@@ -32,6 +35,13 @@ def new_application(name: str, refuse: Refuse) -> QuartTrio:
     app.before_request(_options)
     _handle_errors(app, refuse)
     return app
+
+
+def json_reply(value: Any, status: int = 200, headers: Headers | None = None) -> Response:
+    """For an API that has this one format."""
+    response = Response(codec.encode_json(value), status, content_type=JSON)
+    response.headers.extend(headers or [])
+    return response
 
 
 def on_raw_paths(inner: Asgi) -> Asgi:
@@ -48,7 +58,7 @@ def on_raw_paths(inner: Asgi) -> Asgi:
 def _handle_errors(app: QuartTrio, refuse: Refuse) -> None:
     async def refused(error: BrokerError) -> Response:
         if error.status >= 500:
-            logger.error("%s %s: %s", request.method, request.path, error.message)
+            logger.error("%s: %s", _route(), error.message)
         return refuse(error, [])
 
     async def http_error(error: HTTPException) -> Response:
@@ -63,13 +73,16 @@ def _handle_errors(app: QuartTrio, refuse: Refuse) -> None:
         return refuse(BadRequest(error.name, status * 100, status), [])
 
     async def bug(error: Exception) -> Response:
-        where = f"{request.method} {request.path}"
-        logger.error("unexpected error in %s", where, exc_info=error)
+        logger.error("unexpected error in %s", _route(), exc_info=error)
         return refuse(BrokerError("internal error", INTERNAL, 500), [])
 
     app.register_error_handler(BrokerError, refused)
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Exception, bug)
+
+
+def _route() -> str:
+    return f"{request.method} {request.url_rule or 'of no route'}"
 
 
 async def _options() -> Response | None:

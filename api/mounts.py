@@ -1,8 +1,8 @@
 """One server, several APIs: which application answers a request, by its path, and by its host.
 
-Each API has an application of its own, with its own shape of errors. What none of the mounts takes
-is for the first one, Ably's. The host is the one that the client named (`Host`, `:authority`): what
-a proxy says of another is not looked at.
+Each API has an application of its own, with its own shape of errors. What no mount takes goes to
+the first application, Ably's. Paths win over hosts. The host is what the request names (`Host`,
+`:authority`); `X-Forwarded-Host` is not read.
 """
 
 from collections.abc import Iterable
@@ -14,9 +14,9 @@ from api.application import Asgi
 
 
 class Mount(NamedTuple):
-    """`prefixes`: whole segments that paths of `app` begin with. `base`: one that is taken off the
-    paths below it, where all of the API is, whatever Ably's own paths are. `hosts`: names of this
-    server whose paths are all of this API, but for those that another has as prefixes."""
+    """`prefixes`: of the paths that `app` has on every host, in whole segments. `base`: a prefix
+    below which all of its paths are, and which it does not see. `hosts`: on which all paths are
+    its own, except those of other mounts."""
 
     app: QuartTrio
     prefixes: tuple[str, ...]

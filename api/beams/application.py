@@ -33,11 +33,11 @@ def beams_mount(broker: Broker, settings: ServerSettings, transports: Transports
     """`transports`: what says which targets devices may have, and which platforms are served."""
     app = new_application("tidelog_beams", refuse)
     take_empty_segments(app)
+    callers, guard = Callers(broker), transports.guard if transports else Guard()
     app.register_blueprint(web_key.routes(broker, transports))
-    app.register_blueprint(devices.routes(broker, settings, transports))
+    app.register_blueprint(devices.routes(broker, settings, guard, transports))
     app.register_blueprint(device_user.routes(broker))
     app.register_blueprint(interests.routes(broker, settings))
-    callers, guard = Callers(broker), transports.guard if transports else Guard()
     app.register_blueprint(publish.routes(broker, settings, guard, callers))
     app.register_blueprint(customer.routes(broker, callers))
     app.register_blueprint(reporting.routes(broker, settings))

@@ -1,7 +1,7 @@
-"""Who calls as a server does: with the secret key of an instance, and not too often.
+"""Requests of servers: they carry the secret key of an instance, and their rate is limited.
 
-The key is compared in constant time. What comes with a wrong one costs no token of the rate, so
-that strangers cannot keep the instance's owner out; and it is nobody's in the statistics.
+The key is compared in constant time. Requests with a wrong key do not count for the limit, so that
+strangers cannot lock out the owner of the instance; nor do they count in the app's statistics.
 """
 
 import hmac

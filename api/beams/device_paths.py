@@ -1,7 +1,7 @@
 """`/device_api/v1/instances/<instance>/devices/<platform>/<device>`: which device a path names.
 
-A device is there for its instance and its platform only. An id that no device can have is that of
-no device, but where the documents have an error of its own for it.
+A device is found only with its own instance and platform. An id that no device can have is not
+found either, except on routes for which Beams' documents have an error of its own.
 """
 
 import re

@@ -1,14 +1,15 @@
 """`…/devices/<platform>` and below: registering a device, what it says of itself, removing it.
 
-Nobody but the SDK on the device knows its id, which is all that it has to show: this API has no
-credentials. A device that registers with a token that another has is told it is that one, and keeps
-its interests and its user.
+This API has no credentials: the id of a device, which only its SDK knows, is enough. Whoever
+registers a token that a device has already gets the id of that device, which keeps its interests
+and its user.
 """
 
 from typing import Any
 
 from quart import Blueprint, Response
 
+from api.application import json_reply
 from api.beams.bodies import json_object, read_metadata, require_json_type_of_body
 from api.beams.device_paths import (
     DEVICE,
@@ -27,7 +28,7 @@ from api.beams.errors import (
 )
 from api.beams.paths import find_instance, instance_id
 from api.beams.platforms import PLATFORMS, Token, given_bundle, given_token, read_token
-from api.beams.replies import answer, done
+from api.beams.replies import done
 from api.push.guard import Guard
 from api.push.transports import Transports
 from api.settings import ServerSettings
@@ -38,9 +39,10 @@ from broker.push.registration import OnTaken
 from broker.push.service import DeviceSpec
 
 
-def routes(broker: Broker, settings: ServerSettings, transports: Transports | None) -> Blueprint:
+def routes(
+    broker: Broker, settings: ServerSettings, guard: Guard, transports: Transports | None
+) -> Blueprint:
     blueprint = Blueprint("push_beams_devices", __name__)
-    guard = transports.guard if transports else Guard()
 
     @blueprint.post(PLATFORM)
     async def register(instance: str, platform: str) -> Response:
@@ -56,7 +58,7 @@ def routes(broker: Broker, settings: ServerSettings, transports: Transports | No
             device = await broker.push.register_address(found.app, spec)
         except NotFound:  # the app is being deleted
             raise BeamsError(INSTANCE_NOT_FOUND) from None
-        return answer({"id": device.id, "initialInterestSet": []})
+        return json_reply({"id": device.id, "initialInterestSet": []})
 
     @blueprint.get(DEVICE)
     async def describe(instance: str, platform: str, device: str) -> Response:
@@ -65,7 +67,7 @@ def routes(broker: Broker, settings: ServerSettings, transports: Transports | No
         _, found = find(broker, path)
         metadata = found.metadata or {}
         shown = {"id": found.id, "userId": found.client_id, "metadata": metadata}
-        return answer({**shown, "deviceMetadata": metadata})  # as Android's SDK calls it
+        return json_reply({**shown, "deviceMetadata": metadata})  # as Android's SDK calls it
 
     @blueprint.delete(DEVICE)
     async def remove(instance: str, platform: str, device: str) -> Response:

@@ -2,8 +2,8 @@
 
     {"error": title, "description": text}
 
-Titles and texts are those of Beams' documents, to the letter: SDKs compare some of them. Those
-marked [own] the documents do not have. `Bad Request` and `Bad request` are both as documented.
+Titles and texts are those of Beams' documents, to the letter, because SDKs compare some of them.
+Rows marked [own] are not in the documents. `Bad Request` and `Bad request` are both as documented.
 
 Statuses decide what mobile SDKs do next: 404 makes them register the device again, 401 and 403 make
 them give up, anything that they do not know makes them try for ever.
@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from quart import Response
 
-from api import codec
-from api.application import Headers
+from api.application import Headers, json_reply
 from broker.errors import BrokerError
 
 
@@ -116,7 +115,7 @@ def unfit(reason: str) -> Refusal:
     return Refusal(422, "Unprocessable Entity", reason)
 
 
-# What is refused before a route of Beams sees it, or by the broker: [own], but for 500.
+# Titles of what is refused before a route is reached, or by the broker: all [own].
 _TITLES = {
     400: "Bad Request",
     401: "Unauthorized",
@@ -130,9 +129,8 @@ _TITLES = {
 def refuse(error: BrokerError, headers: Headers) -> Response:
     """An error as SDKs of Beams read it (api.application.Refuse)."""
     shown = _shown(error)
-    return _response(
-        shown.status, {"error": shown.title, "description": shown.description}, headers
-    )
+    body = {"error": shown.title, "description": shown.description}
+    return json_reply(body, shown.status, headers)
 
 
 def _shown(error: BrokerError) -> Refusal:
@@ -141,9 +139,3 @@ def _shown(error: BrokerError) -> Refusal:
     if error.status >= 500:
         return INTERNAL
     return Refusal(error.status, _TITLES.get(error.status, _TITLES[400]), error.message)
-
-
-def _response(status: int, body: dict[str, str], headers: Headers) -> Response:
-    response = Response(codec.encode_json(body), status, content_type="application/json")
-    response.headers.extend(headers)
-    return response

@@ -10,6 +10,7 @@ from typing import Any
 
 from quart import Blueprint, Response, request
 
+from api.application import json_reply
 from api.beams.bodies import json_object
 from api.beams.device_paths import DEVICE, as_refusals, find, named
 from api.beams.errors import (
@@ -25,7 +26,7 @@ from api.beams.errors import (
 )
 from api.beams.names import is_interest
 from api.beams.paths import required
-from api.beams.replies import answer, done
+from api.beams.replies import done
 from api.push.base64_forms import base64url, from_base64
 from api.settings import ServerSettings
 from broker import Broker
@@ -50,7 +51,7 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         )
         names = [topic.name for topic in there[:limit]]
         more = {"nextCursor": _cursor(found.id, names[-1])} if len(there) > limit else {}
-        return answer({"interests": names, "responseMetadata": more})
+        return json_reply({"interests": names, "responseMetadata": more})
 
     @blueprint.put(f"{DEVICE}/interests")
     async def replace(instance: str, platform: str, device: str) -> Response:

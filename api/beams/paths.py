@@ -1,7 +1,7 @@
-"""What paths of Beams name: an instance, a device, an interest; or nothing, where a part is empty.
+"""Segments of Beams' paths: an instance, a device, an interest, a user.
 
-Parts are as they were sent, so that an encoded slash stays in a name. A part may be empty: that is
-an error with a name of its own, which routes raise, not the router.
+A segment is matched before it is decoded, so that a name may hold an encoded slash. Routes match
+empty segments too, because Beams has an error of its own for each that is missing.
 """
 
 from urllib.parse import unquote

@@ -1,11 +1,11 @@
-"""The platforms of Beams: one table of what each needs, and what becomes of it in the model.
+"""The platforms of Beams: one table of what each needs, and of what it is in the push model.
 
-A token becomes a recipient, as transports take it, and an address, by which the device is found
-when it registers again. A browser's token is a PushSubscription, as JSON in base64; its address is
-the endpoint alone, for the rest may be told otherwise the next time.
+A token becomes a recipient, which is what transports read, and an address, by which the device is
+found when it registers again. A browser's token is a PushSubscription as JSON in base64; its
+address is the endpoint alone, because the keys may be others the next time.
 
-Refuses tokens that cannot be one: APNs' are hexadecimal of 32 to 100 bytes, FCM's are visible
-ASCII, a browser's is looked at as Ably's devices are (api.rest.push_reading).
+Refuses what cannot be a token: APNs' are hexadecimal of 32 to 100 bytes, FCM's are visible ASCII, a
+browser's is checked like that of Ably's devices (api.rest.push_reading).
 """
 
 import re

@@ -6,11 +6,11 @@ key, rate, size, JSON, schema.
 
 from quart import Blueprint, Response
 
+from api.application import json_reply
 from api.beams.bodies import as_object, read_bounded, require_json_type
 from api.beams.caller import Callers
 from api.beams.errors import TOO_LARGE_FOR_INTERESTS, TOO_LARGE_FOR_USERS
 from api.beams.publish_reading import Publish, notification, read_publish
-from api.beams.replies import answer
 from api.beams.telling import to_publisher, to_webhooks
 from api.push.guard import Guard
 from api.settings import ServerSettings
@@ -59,7 +59,7 @@ def routes(broker: Broker, settings: ServerSettings, guard: Guard, callers: Call
             beside=beside,
             cost=256 + 4 * len(raw),
         )
-        return answer({"publishId": id_})
+        return json_reply({"publishId": id_})
 
     return blueprint
 

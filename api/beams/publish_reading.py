@@ -1,13 +1,13 @@
 """A publish as servers send it becomes one notification of ours (reference push.md 1.7).
 
-Each platform's part is for that platform's provider, in the provider's own form, as
-`api.push.payload` merges it; what comes beside it is for SDKs on devices, who report by it:
+Each part is for one platform's provider, in the provider's own form, as `api.push.payload` merges
+it. `pusher` is added for the SDK on the device, which reports with it what became of it:
 
     apns, web    data.pusher, an object
-    fcm          data.pusher, the text of that object, for FCM knows texts only
+    fcm          data.pusher, the JSON text of that object, because FCM takes only texts
 
-Refuses what is not as Beams' schema has it, and what no provider would take: nothing is accepted
-that could reach nobody for its form. `data.pusher` is ours: a publish may not have it.
+Refuses what does not fit Beams' schema, what a provider would refuse for its form or size, and a
+publisher's own `data.pusher`.
 """
 
 from collections.abc import Callable
@@ -41,8 +41,7 @@ class Publish(NamedTuple):
 
 
 def read_publish(body: Json, guard: Guard, *, to_users: bool) -> Publish:
-    """Raises BeamsError. What cannot be kept is refused anywhere: the publisher is told all of it
-    again."""
+    """Raises BeamsError. The whole body must be fit to be kept: the publisher's hook repeats it."""
     try:
         check_encodable(body)
     except BadRequest:

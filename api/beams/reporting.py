@@ -1,8 +1,9 @@
 """`/reporting_api/v2/…/events`: devices say what became of notifications.
 
-Anybody may call it, as Beams has it: so what is kept is of devices that are there, once for each
-notification and event, and the webhooks are told of the user whose the device is. Never a 5xx for
-what a client sent: Android's SDK would send it again and again.
+Anybody may call it, as at Beams. So only reports about existing devices are kept, once for each
+notification and event, and webhooks are told the user that the device is bound to, not the user
+that the report names. What a client sends never causes a 5xx: Android's SDK would repeat it without
+end.
 """
 
 import re

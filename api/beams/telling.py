@@ -1,5 +1,7 @@
-"""What the webhooks of an instance are told, and of a publish whoever published it, as
-notifications of their own (api.push.beams_webhook)."""
+"""Requests to the webhooks of an instance, and to the `webhookUrl` of a publish.
+
+Each is a notification of its own, that follows a publish or a report (api.push.beams_webhook).
+"""
 
 from typing import Any
 

@@ -1,9 +1,8 @@
 """Beams tokens: a JWT in which an app's server says who the user of a device is.
 
-Signed with the instance's secret key (HS256, nothing else), its claims are `iss`, `sub` and `exp`.
-What is wrong with claims is told only after the signature proved right. `iss` names Beams' own
-host, whatever host serves the instance: every SDK has that built in. A token may last as long as it
-says: an SDK is wrong about the time by its host's zone.
+It is signed with the instance's secret key (HS256, nothing else); its claims are `iss`, `sub` and
+`exp`. Claims are read only after the signature was found right. `iss` is always Beams' own host,
+because every SDK has that built in. `exp` has no upper limit: one SDK adds its time zone to it.
 """
 
 from collections.abc import Mapping

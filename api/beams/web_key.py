@@ -1,14 +1,14 @@
 """`/device_api/v1/instances/<instance>/web-vapid-public-key`: what browsers subscribe to.
 
-One key serves all instances of a server: it is the server that signs, and changing an instance's
-key would make every subscription useless.
+All instances of a server have the same key, because it is the server that signs. Another key would
+make every subscription useless.
 """
 
 from quart import Blueprint, Response
 
+from api.application import json_reply
 from api.beams.errors import NOT_CONFIGURED, BeamsError
 from api.beams.paths import find_instance, instance_id
-from api.beams.replies import answer
 from api.push.transports import Transports
 from broker import Broker
 
@@ -21,6 +21,6 @@ def routes(broker: Broker, transports: Transports | None) -> Blueprint:
         find_instance(broker, instance_id(instance))
         if transports is None:
             raise BeamsError(NOT_CONFIGURED)
-        return answer({"vapidPublicKey": transports.public_vapid_key})
+        return json_reply({"vapidPublicKey": transports.public_vapid_key})
 
     return blueprint

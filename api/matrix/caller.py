@@ -1,10 +1,10 @@
 """Who asks: the user whose token a request carries (reference push.md 2.8).
 
-A token is an Ably token or a JWT, of one client: that client is the user. It must permit
-`push-subscribe` (or `push-admin`), as for any device of one's own. Keys have no user, nor have
-tokens for any client, or none; a token that identifies a device is good for that device only.
+A token is an Ably token or a JWT of one client: that client is the user. It must permit
+`push-subscribe` or `push-admin`. Refuses API keys, tokens for any client or for none, and tokens
+that identify a device.
 
-A user may make so many requests a minute, and as many at once.
+The requests of each user in a minute are limited; all of them may come at once.
 """
 
 from typing import NamedTuple

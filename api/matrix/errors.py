@@ -1,18 +1,16 @@
-"""Every refusal of the Matrix API, in one table, and its form: {"errcode", "error"}, always both.
+"""Every error of the Matrix API, in one table, and its form: {"errcode", "error"}, always both.
 
-What the broker refuses itself is mapped here, once. The order in which a request is looked at:
-credentials, how often, JSON, what is missing, what is wrong, what is not there (reference push.md
-2.4).
+Errors of the broker are mapped here, once. A request is checked in this order: credentials, rate,
+JSON, missing fields, wrong fields, whether the pusher exists (reference push.md 2.4).
 """
 
 import math
-from enum import Enum
+from enum import Enum, unique
 from typing import Any, NamedTuple
 
 from quart import Response, request
 
-from api import codec
-from api.application import Headers
+from api.application import Headers, json_reply
 from broker.errors import BrokerError, Overloaded
 from broker.push.registration import TooManyDevices, TooManyShare
 
@@ -23,23 +21,25 @@ SOFT_RETRY_MS = 1_000
 class Case(NamedTuple):
     status: int
     errcode: str
-    when: str
 
 
+@unique
 class Why(Enum):
-    MISSING_TOKEN = Case(401, "M_MISSING_TOKEN", "there is no Bearer token")
-    UNKNOWN_TOKEN = Case(401, "M_UNKNOWN_TOKEN", "the token is none, is over, or is of no user")
-    FORBIDDEN = Case(403, "M_FORBIDDEN", "the token, or the user, may not")
-    NOT_JSON = Case(400, "M_NOT_JSON", "the body is no JSON")
-    BAD_JSON = Case(400, "M_BAD_JSON", "the body is JSON, but no object")
-    MISSING_PARAM = Case(400, "M_MISSING_PARAM", "something is missing; the text lists it")
-    INVALID_PARAM = Case(400, "M_INVALID_PARAM", "something is of the wrong type, size or value")
-    NOT_FOUND = Case(404, "M_NOT_FOUND", "the user has no pusher with this pushkey")
-    NO_SUCH_PATH = Case(404, "M_UNRECOGNIZED", "there is nothing at the path")
-    NO_SUCH_METHOD = Case(405, "M_UNRECOGNIZED", "the path is not asked for so")
-    TOO_LARGE = Case(413, "M_TOO_LARGE", "the body is too large")
-    LIMIT_EXCEEDED = Case(429, "M_LIMIT_EXCEEDED", "too often; retry_after_ms says when again")
-    UNKNOWN = Case(500, "M_UNKNOWN", "we failed")
+    """docs/matrix.md says when each is the answer."""
+
+    MISSING_TOKEN = Case(401, "M_MISSING_TOKEN")
+    UNKNOWN_TOKEN = Case(401, "M_UNKNOWN_TOKEN")
+    FORBIDDEN = Case(403, "M_FORBIDDEN")
+    NOT_JSON = Case(400, "M_NOT_JSON")
+    BAD_JSON = Case(400, "M_BAD_JSON")
+    MISSING_PARAM = Case(400, "M_MISSING_PARAM")
+    INVALID_PARAM = Case(400, "M_INVALID_PARAM")
+    NOT_FOUND = Case(404, "M_NOT_FOUND")
+    NO_SUCH_PATH = Case(404, "M_UNRECOGNIZED")
+    NO_SUCH_METHOD = Case(405, "M_UNRECOGNIZED")
+    TOO_LARGE = Case(413, "M_TOO_LARGE")
+    LIMIT_EXCEEDED = Case(429, "M_LIMIT_EXCEEDED")
+    UNKNOWN = Case(500, "M_UNKNOWN")
 
 
 class MatrixError(BrokerError):
@@ -51,7 +51,7 @@ class MatrixError(BrokerError):
         self.more = more
 
 
-# What else the broker may say: by what it is, by its code, then by its status.
+# Errors of the broker: by type, by code, then by status.
 _OF_TYPE: dict[type[BrokerError], Why] = {
     TooManyDevices: Why.FORBIDDEN,
     TooManyShare: Why.FORBIDDEN,
@@ -86,9 +86,7 @@ def refuse(error: BrokerError, headers: Headers) -> Response:
     case = found.why.value
     status = error.status if found.why is Why.UNKNOWN else case.status
     body = {"errcode": case.errcode, "error": found.message, **found.more}
-    response = Response(codec.encode_json(body), status, content_type="application/json")
-    response.headers.extend([*headers, *_headers(found)])
-    return response
+    return json_reply(body, status, [*headers, *_headers(found)])
 
 
 def _as_matrix(error: BrokerError) -> MatrixError:

@@ -1,8 +1,8 @@
 """The paths of each operation: Matrix's own, and those that gematik's texts and servers have had
 (reference push.md 2.2).
 
-A pushkey in a path is percent-encoded, and may hold slashes that are not: it is the rest of the
-path. `/channels/v1` is the list of channels, whatever pushkeys there are.
+A pushkey in a path is percent-encoded, except perhaps its slashes: it is the rest of the path.
+`/channels/v1` is always the list of channels, even if there is a pushkey `v1`.
 """
 
 from urllib.parse import unquote_to_bytes
@@ -26,8 +26,8 @@ DEVICE_CHANNELS = (
 )
 VERSIONS = "/_matrix/client/versions"
 
-# Which of them are nobody else's here: these are served on any host, the others below BASE, and on
-# the hosts that are only for this.
+# Those that Ably's API does not have are served on every host. All are served below BASE, and on
+# hosts that are only for this API.
 PREFIXES = ("/_matrix/client", "/pushers", "/push/v1/pushers", "/push/v1/channels")
 BASE = "/matrix"
 

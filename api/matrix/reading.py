@@ -1,8 +1,9 @@
-"""Pushers and channels as clients send them: read, or refused if they make no sense.
+"""Reads pushers and channels as clients send them, or refuses them.
 
-gematik's names drifted; each field is read by all of its names (`_SPELLINGS`), and what is given by
-two of them must be the same twice. What a client may leave out may be null as well: some write down
-what they do not have. What is missing is told before what is wrong (reference push.md 2.3, 2.4).
+Versions of gematik's texts differ in the names of fields. Each field is read by all of its names
+(`_SPELLINGS`); if it is given by two, the values must be equal. Optional fields may be null: some
+clients send what they do not have as null. Missing fields are reported before wrong ones (reference
+push.md 2.3, 2.4).
 """
 
 import re

@@ -1,8 +1,8 @@
 """Pushers as devices of the push model: found, made, shown, removed.
 
-A pusher is known by its user, app_id and pushkey; its device by a digest of the three, which tells
-nothing to who has no key of this server. What a user said of a pusher is personal, so all of it is
-in the sealed recipient, where transports pass over what they do not know.
+A pusher is identified by its user, app_id and pushkey, and its device by a keyed digest of the
+three, from which they cannot be guessed without a key of this server. All that a user says of a
+pusher is personal, so it is kept in the sealed recipient; transports ignore what they do not know.
 """
 
 import json

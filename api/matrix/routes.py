@@ -5,7 +5,7 @@ from typing import Any
 
 from quart import Blueprint, Response, request
 
-from api import codec
+from api.application import json_reply
 from api.matrix import paths
 from api.matrix.caller import Callers, User
 from api.matrix.errors import MatrixError, Why
@@ -29,22 +29,22 @@ class Operations:
         self._depth_max = settings.json_depth_max
 
     async def versions(self) -> Response:
-        return _reply(VERSIONS)
+        return json_reply(VERSIONS)
 
     async def list_pushers(self) -> Response:
         user = self._callers.user()
         pushers = [one.shown for one in await self._registrations.of_user(user)]
-        return _reply({"pushers": pushers})
+        return json_reply({"pushers": pushers})
 
     async def set_pusher(self) -> Response:
         user = self._callers.user()
         body = object_of(await request.data, self._depth_max)
         if is_deletion(body):
             await self._registrations.remove(user, read_address(body))
-            return _reply({})
+            return json_reply({})
         rules = self._rules(user.app)
         await self._registrations.put(user, read_pusher(body, rules, self._gateways), rules)
-        return _reply({})
+        return json_reply({})
 
     async def list_channels(self) -> Response:
         """Each with what a new pusher begins with."""
@@ -65,7 +65,7 @@ class Operations:
             await self._registrations.set_channels(user, found, wanted)
         except NotFound:
             raise _no_pusher() from None
-        return _reply({})
+        return json_reply({})
 
     def _rules(self, app: str) -> MatrixRules:
         return self._broker.matrix.rules(app)
@@ -92,12 +92,8 @@ def routes(broker: Broker, settings: ServerSettings, gateways: Gateways) -> Blue
     return blueprint
 
 
-def _reply(value: Any) -> Response:
-    return Response(codec.encode_json(value), content_type="application/json")
-
-
 def _channels(statuses: dict[str, Any]) -> Response:
-    return _reply({"channels": [{"id": id_, "status": one} for id_, one in statuses.items()]})
+    return json_reply({"channels": [{"id": id_, "status": one} for id_, one in statuses.items()]})
 
 
 def _known(found: Registration | None) -> Registration:

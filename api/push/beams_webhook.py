@@ -7,8 +7,8 @@ Two recipients, each with its own form of request; the body is the same at every
     beamsPublishHook  url: `webhookUrl` of a publish (deprecated). Unsigned; a user and password in
                       the URL travel as Basic authentication
 
-2xx within SUCCESS_S is success; anything else is tried again after WAITS_S, and then it is over.
-An answer says nothing of other webhooks at the same host, only silence does.
+2xx within SUCCESS_S is success; anything else is tried again after each of WAITS_S, then given up.
+A bad answer counts as a failure of this webhook alone, no answer as one of its host.
 
 Refuses, for good, the URLs that `api.push.guard` refuses for their form.
 """

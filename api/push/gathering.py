@@ -1,15 +1,16 @@
-"""While one request is on its way, the next ones gather; then they go together.
+"""Batches items for one gateway: while a request is on its way, the next items gather.
 
-Whoever comes while nothing is on its way goes at once, with whoever comes in the same few turns of
-the loop: those whom the answers before have just set free. So nobody waits for company, and a busy
-gateway is asked as often as it answers.
+An item that comes while no request is on its way is sent at once, with those that come in the same
+few turns of the loop: often they were waiting for the answer before. So no item waits for a batch
+to fill, and a busy gateway gets a request each time it answers.
 
-The first of those who wait makes the request for all; who it is passes on when it is done, or gives
-up. What nobody was told of is asked again by the next: who must not be told twice says so with an
-id. Items that are refused for being together are tried in smaller company, down to one.
+There is no task for this: the first sender that waits makes the request for all of them. When it is
+done, or is cancelled, the next one takes over. Items of a request that was cancelled are sent
+again, so receivers must tell repeats by their id. If a batch is refused as a whole, its items are
+tried in halves, down to single ones.
 
-Invariants: one request at a time; in the order in which they came; each item in a request has an id
-of its own.
+Invariants: one request at a time; items go in the order in which they came; no id is twice in one
+request.
 """
 
 from collections.abc import Awaitable, Callable, Hashable, Sequence

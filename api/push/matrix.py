@@ -7,13 +7,13 @@ which API the gateway speaks (`api.push.matrix_target`):
     gematik     notify/batch, or notifyEncrypted/batch for who registered encryption: what is
                 waiting for the same URL goes together (`api.push.gathering`)
 
-Who registered encryption is told nothing in plain: without a key of the month, or at a gateway that
-takes nothing encrypted, the notification is rejected. The event's id and the item's are those of
-the notification, the same at every attempt: gateways tell repeats by them.
+A pusher that registered encryption never gets plain text: without a key for the month, or at a
+gateway that takes nothing encrypted, the notification is rejected. The ids of event and item are
+that of the notification, the same at every attempt, so that gateways can tell repeats.
 
-Fault model: the gateway is whoever the pusher says, so its URL is looked at at every attempt, and
-is its own endpoint. A request for many that fails is one failure of the endpoint, not many: only
-who made it says so.
+Fault model: a user chooses the gateway, so its URL is checked at every attempt, and each URL is an
+endpoint of its own. A batch that fails counts as one failure of the endpoint: only the sender that
+made the request reports it.
 """
 
 from collections.abc import Sequence

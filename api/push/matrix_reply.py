@@ -1,15 +1,15 @@
 """What a Matrix push gateway's answer means for each of those that it was asked about.
 
-`rejected` names pushkeys that are good for nothing any more. It counts only for a pushkey that this
-request was about: gateways answer before they deliver, so they may name one of a request before,
-and one that was never sent is no business of theirs.
+`rejected` lists pushkeys that are dead. It counts only for the pushkeys of this request: gateways
+answer before they deliver, so they may list one of an earlier request, or even one that they were
+never sent.
 
-In a batch each item has a result of its own, found by its id, in any order. What is `failed`, of
-unknown status or not there at all is tried again: the gateway's trouble with one item says nothing
-of the gateway.
+In a batch each item has a result of its own, found by its id, in any order. An item that is
+`failed`, has an unknown status or has no result is tried again, and does not count as a failure of
+the gateway.
 
-Fault model: a gateway is whoever the pusher says. So what it says goes nowhere: only which of the
-four errors of the API it is, if it is one of them.
+Fault model: a user chooses the gateway, so its texts are not repeated anywhere, except the four
+error texts that the API defines.
 """
 
 from collections.abc import Sequence

@@ -3,9 +3,9 @@
     path is exactly /_matrix/push/v1/notify     Matrix: one notification a request
     path ends in /push/v1/ (or /push/v1)        gematik: batches, at what stands behind that base
 
-An operator may name the gateways there are; then no other is asked. Those are not the users', so
-they may be at any address and port, inside of our own network too. Without a list every URL is
-looked at as that of a webhook is (`api.push.guard`).
+An operator may list the allowed gateways. They may be at any address and port, also in our own
+network, because the operator chose them and not a user. Without a list every URL is checked like
+that of a webhook (`api.push.guard`).
 """
 
 from collections.abc import Iterable

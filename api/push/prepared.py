@@ -1,9 +1,9 @@
-"""What a provider takes of a payload, made once for all the devices of a publish.
+"""Caches what a provider is sent of a payload: it is made once for all the devices of a publish.
 
-They share one payload object, and it is by that object that what was made of it is found: looking
-into the payload would cost what is saved. Nobody changes a payload that was published.
+These share one payload object. The cache is keyed by the identity of that object, because hashing
+the payload would cost what the cache saves. A payload that was published is never changed.
 
-Bounded: what was made first goes first. A refusal is not kept.
+Bounded: the oldest entry goes first. A refusal is not cached.
 """
 
 from collections.abc import Callable
