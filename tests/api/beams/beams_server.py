@@ -17,6 +17,7 @@ from api.push.settings import PushSettings
 from api.push.transports import build_transports
 from broker import Broker
 from broker.beams.instances import Instance
+from broker.push.events import INTERESTS
 from tests.api.push import rig
 from tests.api.push.rig import Keys
 from tests.api.rest_server import RestServer, rest_server
@@ -154,16 +155,12 @@ class BeamsServer:
 
     async def whole(self) -> dict[str, Any]:
         """Everything that the broker knows of devices of Beams."""
-        page = await self.broker.push.devices(self.app, limit=1_000, api="beams")
-        return {
-            device.id: (
-                device.client_id,
-                device.metadata,
-                self.broker.push.recipient(self.app, device),
-                await self.interests(device.id),
-            )
-            for device in page.items
-        }
+        push, found = self.broker.push, {}
+        for device in (await push.devices(self.app, limit=1_000, api="beams")).items:
+            topics = await push.topics.page(self.app, device.id, INTERESTS, limit=5_000)
+            recipient, names = push.recipient(self.app, device), [topic.name for topic in topics]
+            found[device.id] = (device.client_id, device.metadata, recipient, names)
+        return found
 
 
 def every_platform(directory: Path, keys: Keys) -> PushSettings:
