@@ -1,14 +1,17 @@
-"""A test during which the server logged an error fails, unless it says which logger may.
+"""Servers and data directories that tests ask for.
 
-The servers of `tests.api.served` watch for themselves.
+A test during which the server logged an error fails, unless it says which logger may. The servers
+of `tests.api.served` watch for themselves.
 """
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.api.command_line import Ended, Serving, inside, serving, tidelog
 from tests.api.rest_server import RestServer, rest_server
 
 
@@ -46,3 +49,35 @@ async def server(tmp_path: Path) -> AsyncIterator[RestServer]:
     """A broker on an empty directory behind the real listener, on a loopback port."""
     async with rest_server(tmp_path / "data") as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, pristine: Path) -> Iterator[Serving]:
+    """A process that serves a copy of the data directory that a module calls `pristine`."""
+    data = tmp_path_factory.mktemp("running") / "data"
+    shutil.copytree(pristine, data)
+    with serving(data) as process:
+        yield process
+
+
+@pytest.fixture
+def alone(pristine: Path, tmp_path: Path) -> Path:
+    """A copy of it that no process serves."""
+    shutil.copytree(pristine, tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture(params=["running", "alone"])
+def data(request: pytest.FixtureRequest) -> Path:
+    """A command must do the same on either."""
+    if request.param == "running":
+        process: Serving = request.getfixturevalue("running")
+        return process.data
+    found: Path = request.getfixturevalue("alone")
+    return found
+
+
+@pytest.fixture
+def how(request: pytest.FixtureRequest, data: Path) -> Callable[..., Ended]:
+    """Runs a command on `data`."""
+    return tidelog if "running" in request.node.name else inside

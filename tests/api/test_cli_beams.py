@@ -1,7 +1,7 @@
 """`tidelog beams` on a data directory, a broker running on it or not, and what a file declares."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -12,7 +12,7 @@ from api import config
 from api.config import ConfigError
 from api.server import reconcile
 from broker import BadRequest
-from tests.api.command_line import Ended, Serving, fine, inside, serving, tidelog
+from tests.api.command_line import Ended, Serving, fine, inside, serving
 
 Run = Callable[..., Ended]
 ID = "8f9a6e22-2483-49aa-8552-125f1a4c5781"
@@ -42,28 +42,6 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for app in ("one", "two"):
         fine("apps", "create", "--id", app, "--data", data, how=inside)
     return data
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, pristine: Path) -> Iterator[Serving]:
-    data = tmp_path_factory.mktemp("running") / "data"
-    shutil.copytree(pristine, data)
-    with serving(data) as running:
-        yield running
-
-
-@pytest.fixture(params=["running", "alone"])
-def data(request: pytest.FixtureRequest, pristine: Path, tmp_path: Path) -> Path:
-    if request.param == "running":
-        running: Serving = request.getfixturevalue("server")
-        return running.data
-    shutil.copytree(pristine, tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def how(request: pytest.FixtureRequest, data: Path) -> Run:
-    return tidelog if "running" in request.node.name else inside
 
 
 def test_an_instance_is_made_listed_and_removed(data: Path, how: Run) -> None:
@@ -196,9 +174,9 @@ async def test_where_a_webhook_may_not_have_its_url_nothing_is_declared(tmp_path
         assert opened.beams.list() == []
 
 
-def test_the_key_that_is_shown_is_the_one_that_is_served(server: Serving) -> None:
-    made = fine("beams", "create", "--app", "one", "--data", server.data, "--json").json
+def test_the_key_that_is_shown_is_the_one_that_is_served(running: Serving) -> None:
+    made = fine("beams", "create", "--app", "one", "--data", running.data, "--json").json
     path = f"/device_api/v1/instances/{made['instance']}/web-vapid-public-key"
-    reply = httpx.get(f"{server.scheme}://{server.host}:{server.port}{path}")
-    fine("beams", "remove", made["instance"], "--yes", "--data", server.data)
+    reply = httpx.get(f"{running.scheme}://{running.host}:{running.port}{path}")
+    fine("beams", "remove", made["instance"], "--yes", "--data", running.data)
     assert reply.json() == {"vapidPublicKey": made["vapidPublicKey"]}

@@ -8,7 +8,7 @@ import pty
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,6 @@ from tests.api.command_line import (
     environment,
     fine,
     inside,
-    serving,
     tidelog,
 )
 
@@ -35,27 +34,6 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("pristine") / "data"
     assert tidelog("publish", "demo", "first", "--data", data).status == 0
     return data
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, pristine: Path) -> Iterator[Serving]:
-    data = tmp_path_factory.mktemp("running") / "data"
-    shutil.copytree(pristine, data)
-    with serving(data) as running:
-        yield running
-
-
-@pytest.fixture(params=["running", "alone"])
-def data(request: pytest.FixtureRequest, pristine: Path, tmp_path: Path) -> Path:
-    if request.param == "running":
-        return request.getfixturevalue("server").data
-    shutil.copytree(pristine, tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def how(request: pytest.FixtureRequest, data: Path) -> Run:
-    return tidelog if "running" in request.node.name else inside
 
 
 @pytest.fixture
@@ -171,10 +149,10 @@ def test_what_fails_says_so_in_one_line(data: Path, arguments: list[str]) -> Non
 
 
 @pytest.mark.parametrize("arguments", [["compact"], ["serve", "--port", "0"]])
-def test_what_needs_the_directory_alone(server: Serving, arguments: list[str]) -> None:
-    ended = tidelog(*arguments, "--data", server.data)
+def test_what_needs_the_directory_alone(running: Serving, arguments: list[str]) -> None:
+    ended = tidelog(*arguments, "--data", running.data)
     assert (ended.status, ended.out) == (1, "")
-    assert ended.err == f"tidelog: {server.data} is open in another process\n"
+    assert ended.err == f"tidelog: {running.data} is open in another process\n"
 
 
 def test_compact(pristine: Path, tmp_path: Path) -> None:
@@ -234,10 +212,12 @@ def test_verify_prints_what_is_not_intact(pristine: Path, tmp_path: Path) -> Non
     assert report.json["findings"]
 
 
-def test_history_pages_through_everything(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_pages_through_everything(
+    running: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for batch in range(5):
-        inside("publish", "many", str(batch), "--data", server.data)
+        inside("publish", "many", str(batch), "--data", running.data)
     monkeypatch.setattr("api.cli.history.PAGE", 2)
     for arguments, wanted in ((["--all"], "43210"), (["--limit", "3"], "432")):
-        found = inside("history", "many", "--json", *arguments, "--data", server.data).json_lines
+        found = inside("history", "many", "--json", *arguments, "--data", running.data).json_lines
         assert "".join(message["data"] for message in found) == wanted

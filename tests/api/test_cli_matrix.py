@@ -1,7 +1,6 @@
 """`tidelog matrix` on a data directory, a broker running on it or not: the same either way."""
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 import trio
 
 import broker
-from tests.api.command_line import Ended, Serving, fine, inside, serving, tidelog
+from tests.api.command_line import Ended, Serving, fine, inside, serving
 
 Run = Callable[..., Ended]
 APP_ID = "de.gematik.erezept.ios"
@@ -40,34 +39,6 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("pristine") / "data"
     trio.run(_create, data)
     return data
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, pristine: Path) -> Iterator[Serving]:
-    data = tmp_path_factory.mktemp("running") / "data"
-    shutil.copytree(pristine, data)
-    with serving(data) as running:
-        yield running
-
-
-@pytest.fixture
-def alone(pristine: Path, tmp_path: Path) -> Path:
-    shutil.copytree(pristine, tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture(params=["running", "alone"])
-def data(request: pytest.FixtureRequest) -> Path:
-    if request.param == "running":
-        running: Serving = request.getfixturevalue("server")
-        return running.data
-    found: Path = request.getfixturevalue("alone")
-    return found
-
-
-@pytest.fixture
-def how(request: pytest.FixtureRequest, data: Path) -> Run:
-    return tidelog if "running" in request.node.name else inside
 
 
 def test_the_life_of_channels(data: Path, how: Run) -> None:
@@ -101,10 +72,10 @@ def test_the_life_of_a_rule_of_encryption(data: Path, how: Run) -> None:
     assert set_("default") == {"encryption": "optional", "encryptionOf": {}}
 
 
-def test_a_token_is_a_user_s(server: Serving) -> None:
+def test_a_token_is_a_user_s(running: Serving) -> None:
     user = "@alice:example.org"
-    token = fine("matrix", "token", user, "--data", server.data).out.strip()
-    url = f"http://{server.host}:{server.port}/_matrix/client/v3/pushers"
+    token = fine("matrix", "token", user, "--data", running.data).out.strip()
+    url = f"http://{running.host}:{running.port}/_matrix/client/v3/pushers"
     reply = httpx.get(url, headers={"Authorization": f"Bearer {token}"})
     assert (reply.status_code, reply.json()) == (200, {"pushers": []})
     reply = httpx.get(

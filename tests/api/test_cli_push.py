@@ -1,7 +1,6 @@
 """`tidelog push` on a data directory, a broker running on it or not: the same either way."""
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import broker
 from api.admin.operations import push as push_operations
 from broker.push.events import ABLY, INTERESTS, Selector
 from broker.push.service import DeviceSpec
-from tests.api.command_line import Ended, Serving, fine, inside, serving, tidelog
+from tests.api.command_line import Ended, Serving, fine, inside
 
 Run = Callable[..., Ended]
 ADDRESS = "https://hooks.example.com/secret-path"
@@ -36,34 +35,6 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("pristine") / "data"
     trio.run(_register, data)
     return data
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, pristine: Path) -> Iterator[Serving]:
-    data = tmp_path_factory.mktemp("running") / "data"
-    shutil.copytree(pristine, data)
-    with serving(data) as running:
-        yield running
-
-
-@pytest.fixture
-def alone(pristine: Path, tmp_path: Path) -> Path:
-    shutil.copytree(pristine, tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture(params=["running", "alone"])
-def data(request: pytest.FixtureRequest) -> Path:
-    if request.param == "running":
-        running: Serving = request.getfixturevalue("server")
-        return running.data
-    found: Path = request.getfixturevalue("alone")
-    return found
-
-
-@pytest.fixture
-def how(request: pytest.FixtureRequest, data: Path) -> Run:
-    return tidelog if "running" in request.node.name else inside
 
 
 def test_devices_are_listed_without_their_addresses(data: Path, how: Run) -> None:
@@ -147,7 +118,9 @@ def test_a_backup_is_made_with_the_keys_of_devices(alone: Path, tmp_path: Path) 
     assert trio.run(address) == ADDRESS
 
 
-def test_the_key_that_browsers_subscribe_to_is_in_a_backup(server: Serving, tmp_path: Path) -> None:
-    fine("backup", tmp_path / "saved", "--data", server.data)
-    key = (server.data / "vapid-key.pem").read_bytes()
+def test_the_key_that_browsers_subscribe_to_is_in_a_backup(
+    running: Serving, tmp_path: Path
+) -> None:
+    fine("backup", tmp_path / "saved", "--data", running.data)
+    key = (running.data / "vapid-key.pem").read_bytes()
     assert (tmp_path / "saved" / "vapid-key.pem").read_bytes() == key
