@@ -190,9 +190,9 @@ class _Builder:
         return Fcm(settings, self._client(), self._clock)
 
     def _matrix_client(self) -> Client:
-        """One of its own: nobody else is shown the certificate."""
-        trust = _trust(self._settings)
+        """The certificate is shown to these gateways only."""
         path = self._settings.matrix_client_cert_file
+        trust = _trust(self._settings) if path else self._trust
         if path:
             _present_certificate(trust, path)
         return self._client(
