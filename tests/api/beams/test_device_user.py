@@ -132,9 +132,10 @@ def unsigned(payload: bytes) -> str:
 async def test_headers(
     beams: BeamsServer, header: str | None, expected: tuple[int, str, str]
 ) -> None:
-    id_ = await beams.register("fcm")
     headers = {} if header is None else {"Authorization": header}
-    assert refused(await beams.set_user(id_, headers=headers)) == expected
+    for platform in PLATFORMS:
+        id_ = await beams.register(platform)
+        assert refused(await beams.set_user(id_, headers=headers)) == expected
 
 
 async def test_a_token_that_was_tampered_with(beams: BeamsServer) -> None:
