@@ -74,7 +74,7 @@ class ApnsSettings:
 
 
 class Apns:
-    """Its client must speak HTTP/2."""
+    """Its client must speak HTTP/2 only."""
 
     def __init__(self, settings: ApnsSettings, client: Poster, clock: Clock) -> None:
         self._settings = settings

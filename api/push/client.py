@@ -25,9 +25,9 @@ import trio
 from api.push.guard import RefusedAddress
 from api.push.network import Addresses, Backend, Network
 from api.push.outcome import UNAVAILABLE
-from api.push.reply import REPLY_BYTES_MAX, Reply
-from api.push.trouble import named
+from api.push.reply import Reply
 
+REPLY_BYTES_MAX = 64 * 1024
 SILENCE_SHARE = 0.9  # of the deadline: so that who waited longest sees that the connection is dead
 _TELLTALES = ("httpx", "httpcore", "hpack")
 
@@ -49,11 +49,14 @@ class Poster(Protocol):
 class Client:
     """Posts to gateways. One for all requests of a transport: connections are kept and shared."""
 
-    def __init__(self, limits: Limits, trust: ssl.SSLContext, addresses: Addresses) -> None:
-        hush()
+    def __init__(
+        self, limits: Limits, trust: ssl.SSLContext, addresses: Addresses, *, http1: bool = True
+    ) -> None:
+        for name in _TELLTALES:
+            logging.getLogger(name).setLevel(logging.WARNING)
         self._limits = limits
         backend = Backend(addresses, limits.total_s * SILENCE_SHARE)
-        network = Network(backend, trust, connections_max=limits.connections_max)
+        network = Network(backend, trust, connections_max=limits.connections_max, http1=http1)
         self._client = httpx.AsyncClient(
             transport=network,
             timeout=httpx.Timeout(None, connect=limits.connect_s),
@@ -71,7 +74,7 @@ class Client:
             except RefusedAddress as refused:
                 raise UNAVAILABLE.because(str(refused)) from None
             except httpx.HTTPError as error:
-                raise UNAVAILABLE.because(named(error)) from None
+                raise UNAVAILABLE.because(_named(error)) from None
         raise UNAVAILABLE.because(f"no answer in {self._limits.total_s:g} s")
 
     async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
@@ -88,11 +91,6 @@ class Client:
         await self._client.aclose()
 
 
-def hush() -> None:
-    for name in _TELLTALES:
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
 async def _beginning(response: httpx.Response, bytes_max: int) -> bytes:
     """Reading on is cancelled from within: only so do all the iterators below come to their end."""
     received = bytearray()
@@ -102,3 +100,16 @@ async def _beginning(response: httpx.Response, bytes_max: int) -> bytes:
             if len(received) >= bytes_max:
                 enough.cancel()
     return bytes(received[:bytes_max])
+
+
+_NAMES: tuple[tuple[type[httpx.HTTPError], str], ...] = (
+    (httpx.ConnectTimeout, "not reached in time"),
+    (httpx.ConnectError, "cannot be reached"),
+    (httpx.TimeoutException, "no answer in time"),
+    (httpx.RemoteProtocolError, "ended the connection, or broke its protocol"),
+    (httpx.NetworkError, "the connection broke"),
+)
+
+
+def _named(error: httpx.HTTPError) -> str:
+    return next((name for kind, name in _NAMES if isinstance(error, kind)), "the request failed")

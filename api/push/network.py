@@ -158,11 +158,13 @@ class Network(httpx.AsyncBaseTransport):
         trust: ssl.SSLContext,
         *,
         connections_max: int,
+        http1: bool = True,
     ) -> None:
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=trust,
             max_connections=connections_max,
             keepalive_expiry=KEPT_IDLE_S,
+            http1=http1,
             http2=True,
             network_backend=backend,
         )

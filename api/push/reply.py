@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-REPLY_BYTES_MAX = 64 * 1024
 RETRY_AFTER_MS_MAX = 24 * 3_600_000  # longer than any notification is retried
 _SECONDS = re.compile(r"[0-9]{1,9}")
 _REASON = re.compile(r"[A-Za-z_]{1,64}")

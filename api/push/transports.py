@@ -24,14 +24,12 @@ from api.config.errors import ConfigError
 from api.push import beams_webhook, key_files, vapid
 from api.push.apns import Apns, ApnsSettings
 from api.push.beams_webhook import BeamsWebhook
-from api.push.client import Client, Limits
+from api.push.client import REPLY_BYTES_MAX, Client, Limits
 from api.push.fcm import Fcm, FcmSettings
 from api.push.guard import Guard, Resolver, system_resolver
-from api.push.http2 import Http2Client
 from api.push.matrix import Matrix
 from api.push.matrix_target import Gateways
 from api.push.provider_token import ApnsIdentity
-from api.push.reply import REPLY_BYTES_MAX
 from api.push.settings import PushSettings
 from api.push.vapid import Vapid
 from api.push.web_push import WebPush
@@ -68,7 +66,7 @@ class Transports:
         guard: Guard,
         gateways: Gateways,
         public_vapid_key: str,
-        clients: tuple[Client | Http2Client, ...],
+        clients: tuple[Client, ...],
     ) -> None:
         self.by_type = by_type
         self.guard = guard
@@ -82,9 +80,6 @@ class Transports:
         return transport is not None and not isinstance(transport, NotConfigured)
 
     async def __aenter__(self) -> "Transports":
-        for client in self._clients:
-            if isinstance(client, Http2Client):
-                await client.open()
         return self
 
     async def __aexit__(
@@ -96,8 +91,7 @@ class Transports:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Those that were opened last first: each is a nursery's body to the next."""
-        for client in reversed(self._clients):
+        for client in self._clients:
             await client.aclose()
 
 
@@ -129,7 +123,7 @@ class _Builder:
             allow_loopback=settings.allow_loopback_targets,
             resolve=resolve,
         )
-        self._clients: list[Client | Http2Client] = []
+        self._clients: list[Client] = []
         self._limits = Limits(
             connect_s=settings.connect_timeout_ms / 1_000,
             total_s=settings.total_timeout_ms / 1_000,
@@ -173,10 +167,7 @@ class _Builder:
             topic=self._settings.apns_topic,
             identity=identity,
         )
-        addresses = self._resolve or system_resolver()
-        client = Http2Client(settings.url, self._limits, _trust(self._settings), addresses)
-        self._clients.append(client)
-        return Apns(settings, client, self._clock)
+        return Apns(settings, self._client(http1=False), self._clock)
 
     def _fcm(self) -> Transport:
         if not self._settings.fcm_service_account_file:
@@ -206,12 +197,13 @@ class _Builder:
         trust: ssl.SSLContext | None = None,
         total_s: float | None = None,
         reply_bytes_max: int = REPLY_BYTES_MAX,
+        http1: bool = True,
     ) -> Client:
         limits = replace(self._limits, reply_bytes_max=reply_bytes_max)
         if total_s is not None:
             limits = replace(limits, connect_s=min(limits.connect_s, total_s), total_s=total_s)
         addresses = guard.addresses if guard else self._resolve or system_resolver()
-        client = Client(limits, trust or self._trust, addresses)
+        client = Client(limits, trust or self._trust, addresses, http1=http1)
         self._clients.append(client)
         return client
 

@@ -128,10 +128,11 @@ HEADERS: tuple[tuple[str | None, Refused], ...] = (
 
 
 async def test_headers(beams: BeamsServer) -> None:
-    id_ = await beams.register("fcm")
-    for header, expected in HEADERS:
-        headers = {} if header is None else {"Authorization": header}
-        assert refused(await beams.set_user(id_, headers=headers)) == expected, header
+    for platform in PLATFORMS:
+        id_ = await beams.register(platform)
+        for header, expected in HEADERS:
+            headers = {} if header is None else {"Authorization": header}
+            assert refused(await beams.set_user(id_, headers=headers)) == expected, header
 
 
 async def test_a_token_that_was_tampered_with(beams: BeamsServer) -> None:
@@ -164,9 +165,10 @@ async def test_what_is_looked_at_first(beams: BeamsServer) -> None:
             assert refused(reply) == expected, (device, instance)
 
 
-async def test_a_user_has_at_most_100_devices_of_a_platform(beams: BeamsServer) -> None:
-    platform, other = "apns", "web"
-
+@pytest.mark.parametrize(("platform", "other"), [("apns", "fcm"), ("fcm", "web")])
+async def test_a_user_has_at_most_100_devices_of_a_platform(
+    beams: BeamsServer, platform: str, other: str
+) -> None:
     async def bind(number: int) -> None:
         assert is_done(await beams.set_user(await beams.register(platform, number)))
 
