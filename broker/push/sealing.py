@@ -40,9 +40,9 @@ class Sealer:
         new = randomness.new_bytes(KEY_BYTES)
         await self._keys.ensure({ADDRESSES: self._of_addresses, key_id(app, device): new})
 
-    async def destroy(self, ids: Set[str], is_used: Callable[[str], bool]) -> None:
+    async def destroy(self, ids: Set[str], used: Callable[[Set[str]], Set[str]]) -> None:
         """What was sealed with these keys cannot be opened again (see Keys.destroy)."""
-        await self._keys.destroy(ids, is_used)
+        await self._keys.destroy(ids, used)
         self.months.forget({id_ for id_ in ids if self._keys.get(id_) is None})
 
     def ids(self) -> Set[str]:
