@@ -60,8 +60,7 @@ def create(rows: Rows, command: CreateInstance, ms: int) -> Decision:
     check_secret(command.secret)
     id_ = checked_id(command.instance)
     wanted = Instance(command.app, id_, command.secret)
-    if not tenancy.app_exists(rows, command.app):
-        raise NotFound(f"there is no app {command.app!r}")
+    tenancy.require_app(rows, command.app)
     known = instance(rows, id_)
     if command.keep and known == wanted:
         return Decision()

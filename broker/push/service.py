@@ -30,13 +30,12 @@ from broker.push.registration import (
     PatchDevice,
     RegisterDevice,
     Registered,
-    RemoveDevices,
-    Subscribe,
-    Unsubscribe,
 )
 from broker.push.registry import Found
+from broker.push.removal import Removed, RemoveDevices
 from broker.push.rows import TARGET, subscribers_of, subscriptions_of
 from broker.push.sealing import Sealer
+from broker.push.subscriptions import Subscribe, Unsubscribe
 from broker.push.topics import Topics
 from broker.storage_errors import mapped
 from storage import Log, View
@@ -255,14 +254,15 @@ class Push:
         """Remove a device (while it has its address `rev`), those of a client, or all, of an API or
         of any, but none that was changed after `until_ms`; with what they were subscribed to, and
         for good: what is left of them cannot be read."""
-        more = True
-        while more:
+        place: bytes | None = b""
+        while place is not None:
+            command = RemoveDevices(app, device, client, api, rev, until_ms, place)
             with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
-                command = RemoveDevices(app, device, client, api, rev, until_ms)
-                ids, more = await self._run(app, command)
+                removed: Removed = await self._run(app, command)
                 # Of one that was removed before, too: its key may have outlived it.
-                named = [*ids, device] if device is not None else ids
+                named = (*removed.ids, device) if device is not None else removed.ids
                 await self._keys.destroy_unused(app, *named)
+            place = removed.next
 
     async def forget_strangers(self, app: str | None = None) -> None:
         """Destroy the keys of devices that are not there: of a deleted app, or, before anything

@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from api.rest.push_caller import TOKEN
-from broker.push.registration import REMOVED_AT_ONCE, ReportDevice
+from broker.push.registration import ReportDevice
+from broker.push.removal import REMOVED_AT_ONCE
 from tests.api.push_bodies import APNS, DEVICES, SUBSCRIPTIONS, enable_push, new_device
 from tests.api.rest_server import (
     JSON,

@@ -24,7 +24,7 @@ from broker.domain import broker_domain
 from broker.event import Kind
 from broker.purge import carry_out
 from broker.purge import pending as purges
-from broker.push import expansion, registration, registry
+from broker.push import expansion, registry
 from broker.push.events import Selector, Subscription
 from broker.push.key_ids import key_id
 from broker.push.registration import ReportDevice
@@ -51,7 +51,9 @@ CHANNELS = ["push:a", "push:b", "push:c"]
 @pytest.fixture(autouse=True)
 def _quick(probe_in_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few devices are many."""
-    monkeypatch.setattr(registration, "REMOVED_AT_ONCE", 3)
+    monkeypatch.setattr("broker.push.removal.REMOVED_AT_ONCE", 3)
+    monkeypatch.setattr("broker.push.removal.LOOKED_AT_MAX", 4)
+    monkeypatch.setattr("broker.push.subscriptions.ENDED_AT_ONCE", 3)
 
 
 Step = Callable[[], Awaitable[None]]
