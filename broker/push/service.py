@@ -1,23 +1,22 @@
 """Push as callers have it: devices, subscriptions and notifications, for any API on top.
 
-What is sent is taken to be checked by whoever read it; what may be done was asked of
-`broker.push.identity`. Secrets and addresses are sealed on the way in and opened on the way out.
+Whoever read a request has checked that it makes sense, and asked `broker.push.identity` whether it
+may be done. Secrets and addresses are sealed on the way in and opened on the way out.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import msgspec
 import trio
 
-from broker.channels.registry import app_prefix
 from broker.errors import BadRequest, NotFound, Overloaded
 from broker.push import identity, notice, registry
 from broker.push.device_keys import DeviceKeys
 from broker.push.events import ABLY, Device, Following, Selector, Subscription
 from broker.push.lifetime import TTL_MS_MAX, expiry_ms
+from broker.push.lists import Lists
 from broker.push.month_keys import Encryption
 from broker.push.outbox_log import AcceptPublish, ReportEvent
 from broker.push.registration import (
@@ -31,16 +30,13 @@ from broker.push.registration import (
     RegisterDevice,
     Registered,
 )
-from broker.push.registry import Found
 from broker.push.removal import Removed, RemoveDevices
-from broker.push.rows import TARGET, subscribers_of, subscriptions_of
 from broker.push.sealing import Sealer
 from broker.push.subscriptions import Subscribe, Unsubscribe
 from broker.push.topics import Topics
 from broker.storage_errors import mapped
-from storage import Log, View
+from storage import Log
 
-T = TypeVar("T")
 _NOT_TAKEN = (BadRequest, NotFound, Overloaded)
 
 
@@ -62,22 +58,16 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
     space: str = ""
 
 
-class Page(msgspec.Struct, Generic[T], frozen=True):
-    """`next`: what to give as `after` for the page behind this one, None when it was the last."""
-
-    items: tuple[T, ...]
-    next: bytes | None
-
-
 def _transport(recipient: Mapping[str, Any]) -> str:
     return str(recipient.get("transportType"))
 
 
 class Push:
-    """`topics`: what devices are subscribed to beside channels."""
+    """`topics`: what devices are subscribed to beside channels. `lists`: of all there is."""
 
     def __init__(self, log: Log, sealer: Sealer, default_app: Callable[[], str]) -> None:
         self.topics = Topics(log)
+        self.lists = Lists(log)
         self._log = log
         self._sealer = sealer
         self._keys = DeviceKeys(log, sealer)
@@ -334,62 +324,6 @@ class Push:
     def _check_channels(self, app: str, selectors: Sequence[Selector]) -> None:
         with mapped(), self._log.view() as view:
             notice.check_channels(view, app, selectors)
-
-    async def devices(
-        self,
-        app: str,
-        *,
-        client: str | None = None,
-        after: bytes = b"",
-        limit: int,
-        api: str | None = ABLY,
-    ) -> Page[Device]:
-        """Devices of an app, or of a client; of an API, or of any."""
-
-        def walk(view: View) -> Iterator[Found[Device]]:
-            if client is not None:
-                return registry.client_devices(view, app, client, after, api)
-            return registry.devices(view, app, after, api)
-
-        return await self._page(walk, limit)
-
-    async def channels(self, app: str, *, after: bytes = b"", limit: int) -> Page[str]:
-        """Channels that have subscriptions, by name."""
-        return await self._page(lambda view: registry.channels(view, app, after), limit)
-
-    async def subscriptions(
-        self,
-        app: str,
-        *,
-        channel: str | None = None,
-        device: str | None = None,
-        client: str | None = None,
-        after: bytes = b"",
-        limit: int,
-    ) -> Page[Subscription]:
-        """Of a device or a client, of a channel, of both, or all."""
-        if device is not None or client is not None:
-            prefix = subscriptions_of(app, device=device, client=client)
-        elif channel is not None:
-            prefix = subscribers_of(app, channel)
-        else:
-            prefix = TARGET + app_prefix(app)  # which other spaces' topics have no rows in
-
-        def walk(view: View) -> Iterator[Found[Subscription]]:
-            for found in registry.subscriptions(view, prefix, after):
-                if channel is None or found.value.channel == channel:
-                    yield found
-
-        return await self._page(walk, limit)
-
-    async def _page(self, walk: Callable[[View], Iterator[Found[T]]], limit: int) -> Page[T]:
-        def ask(view: View) -> Page[T]:
-            found = list(islice(walk(view), limit + 1))
-            items = tuple(one.value for one in found[:limit])
-            return Page(items, found[limit - 1].place if len(found) > limit else None)
-
-        with mapped():
-            return await self._log.query(ask)
 
     async def _run(self, app: str, command: Any, cost: int = 256) -> Any:
         with mapped():

@@ -336,7 +336,7 @@ async def test_removing_more_devices_than_go_at_once(server: RestServer) -> None
         reply = await send(server.client, "POST", DEVICES, new_device(f"d{number}"))
         assert reply.status_code == 201
     assert (await server.client.delete(DEVICES)).status_code == 204
-    assert (await push.devices(server.app, limit=1)).items == ()
+    assert (await push.lists.devices(server.app, limit=1)).items == ()
 
 
 async def test_a_device_takes_its_subscriptions_along(server: RestServer) -> None:

@@ -154,7 +154,7 @@ class BeamsServer:
 
     async def whole(self) -> dict[str, Any]:
         """Everything that the broker knows of devices of Beams."""
-        page = await self.broker.push.devices(self.app, limit=1_000, api="beams")
+        page = await self.broker.push.lists.devices(self.app, limit=1_000, api="beams")
         return {
             device.id: (
                 device.client_id,

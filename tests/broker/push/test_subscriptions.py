@@ -21,7 +21,7 @@ OTHER = "push:other"
 
 
 async def channels(b: Broker, app: str) -> list[str]:
-    return list((await b.push.channels(app, limit=1_000)).items)
+    return list((await b.push.lists.channels(app, limit=1_000)).items)
 
 
 async def test_a_device_and_a_client_subscribe(opened: Broker) -> None:
@@ -153,5 +153,5 @@ async def test_few_among_many_are_removed_in_short_looks(
     first = (await opened.submit(RemoveDevices(app, api=BEAMS), app=app)).reply
     assert first.next is not None, "there are more to look at"
     await opened.push.remove(app, api=BEAMS)
-    left = (await opened.push.devices(app, limit=100, api=None)).items
+    left = (await opened.push.lists.devices(app, limit=100, api=None)).items
     assert {one.id for one in left} == set(names)

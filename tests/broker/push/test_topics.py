@@ -143,7 +143,7 @@ async def test_nobody_elses(opened: Broker, app: str) -> None:
     for where in ({}, {"channel": CHANNEL}):
         assert await subscriptions(opened, app, **where) == {(CHANNEL, "d:e")}
     assert await subscriptions(opened, app, device="d") == set()
-    assert list((await opened.push.channels(app, limit=9)).items) == [CHANNEL]
+    assert list((await opened.push.lists.channels(app, limit=9)).items) == [CHANNEL]
 
 
 async def test_of_a_device_that_is_not_there(opened: Broker, app: str) -> None:
