@@ -129,10 +129,12 @@ _TITLES = {
 
 def refuse(error: BrokerError, headers: Headers) -> Response:
     """An error as SDKs of Beams read it (api.application.Refuse)."""
+    return _response(_shown(error).status, body_of(error), headers)
+
+
+def body_of(error: BrokerError) -> dict[str, str]:
     shown = _shown(error)
-    return _response(
-        shown.status, {"error": shown.title, "description": shown.description}, headers
-    )
+    return {"error": shown.title, "description": shown.description}
 
 
 def _shown(error: BrokerError) -> Refusal:

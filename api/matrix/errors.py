@@ -85,10 +85,15 @@ def refuse(error: BrokerError, headers: Headers) -> Response:
     found = _as_matrix(error)
     case = found.why.value
     status = error.status if found.why is Why.UNKNOWN else case.status
-    body = {"errcode": case.errcode, "error": found.message, **found.more}
-    response = Response(codec.encode_json(body), status, content_type="application/json")
+    body = codec.encode_json(body_of(found))
+    response = Response(body, status, content_type="application/json")
     response.headers.extend([*headers, *_headers(found)])
     return response
+
+
+def body_of(error: BrokerError) -> dict[str, Any]:
+    found = _as_matrix(error)
+    return {"errcode": found.why.value.errcode, "error": found.message, **found.more}
 
 
 def _as_matrix(error: BrokerError) -> MatrixError:
