@@ -33,7 +33,7 @@ from storage import Domain
 from storage.projection import Decide, Projection
 
 # Count up when a fold writes other rows than before for the same events.
-ROWS_VERSION = 5
+ROWS_VERSION = 6
 
 PROJECTIONS: tuple[Projection, ...] = (
     Tenancy(),

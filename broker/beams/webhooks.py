@@ -41,9 +41,13 @@ URL_CHARS_MAX = 4_096
 CUSTOM_BYTES_MAX = 4_096
 
 
-class Webhook(msgspec.Struct, frozen=True, omit_defaults=True):
+class Webhook(msgspec.Struct, frozen=True):
     """`id`: a UUID. `secret`: what requests are signed with. `events`: some of EVENTS, that it is
-    told of. `custom_data`: what every request repeats."""
+    told of. `custom_data`: what every request repeats.
+
+    Defaults are kept like all else: what omits them compares tuples by identity, and the `events`
+    of an event that was read from the log are another tuple than those of a live one.
+    """
 
     app: str
     id: str
