@@ -47,7 +47,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 
-from api import cross_origin, refusals
+from api import cross_origin, refusal_forms, refusals
 from api.connection import STATE_KEY, Connection, connection_of
 from api.request_guard import WRITE_CHUNK_BYTES, App, RequestGuard
 from api.request_head import head_bytes_max
@@ -220,7 +220,9 @@ class _H11(H11Protocol):
 
     async def _send_error_response(self, status_code: int) -> None:
         error = _parse_error(status_code, self.config)
-        body = refusals.envelope(error)
+        scope = getattr(self.stream, "scope", None)  # of the request whose body does not parse
+        asked = refusal_forms.asked_in(scope) if scope else refusal_forms.Asked()
+        body = refusal_forms.body(error, asked, cast("_Config", self.config).settings)
         headers = [*refusals.reply_headers(error, body), *cross_origin.FOR_ANYBODY]
         headers.append((b"connection", b"close"))
         headers += self.config.response_headers("h11")
@@ -308,8 +310,15 @@ class _H2(H2Protocol):
             await self._flush()
 
 
+class _Config(Config):
+    """Hands our own settings to protocols, which Hypercorn makes."""
+
+    settings: ServerSettings
+
+
 def _config(settings: ServerSettings) -> Config:
-    config = Config()
+    config = _Config()
+    config.settings = settings
     config.accesslog = None
     config.errorlog = logger
     config.include_server_header = False
