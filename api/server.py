@@ -34,7 +34,7 @@ from api.config.declared import DeclaredInstance, DeclaredMatrix, webhook_of
 from api.push.transports import Transports, build_transports
 from api.realtime.server import realtime
 from api.tls import DevCertificate
-from broker import Broker, BrokerError
+from broker import Broker, BrokerError, NotFound
 from broker.process import rest_garbage_collector
 
 STOPPED, FAILED = 0, 1
@@ -102,6 +102,8 @@ async def _reconcile_beams(opened: Broker, declared: DeclaredInstance) -> None:
 
 async def _reconcile_matrix(opened: Broker, declared: DeclaredMatrix) -> None:
     app_id = declared.app or opened.default_app()
+    if not opened.apps.app_exists(app_id):
+        raise NotFound(f"there is no app {app_id!r}")
     if declared.channels is not None:
         await opened.matrix.set_channels(app_id, declared.channels)
     if declared.encryption is not None:
