@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import h11
 import trio
 
-from api import refusals
+from api import refusal_forms, refusals
 from api.admission import Admission
 from api.connection import Connection
 from api.file_descriptors import connections_affordable, raise_limit
@@ -239,13 +239,14 @@ class _Server:
                 connection.serving()
                 await self._http.serve(stream, connection)
                 return
+        head = RequestHead(self._settings)
         try:
-            upgrade = await self._serve_http11(stream, connection)
+            upgrade = await self._serve_http11(stream, connection, head)
             if upgrade is not None:
                 await self._open_websocket(upgrade)
         except BrokerError as refusal:
             connection.answered()
-            await self._refuse(stream, refusal)
+            await self._refuse(stream, refusal, head.received)
 
     async def _shake_hands(
         self, transport: trio.SocketStream, context: ssl.SSLContext
@@ -258,9 +259,10 @@ class _Server:
             raise trio.BrokenResourceError("no TLS handshake in time") from error
         return stream
 
-    async def _serve_http11(self, stream: Stream, connection: Connection) -> Upgrade | None:
+    async def _serve_http11(
+        self, stream: Stream, connection: Connection, head: RequestHead
+    ) -> Upgrade | None:
         """Returns the request to upgrade, if that is what came."""
-        head = RequestHead(self._settings)
         request = await self._read_head(stream, head)
         if request is None:
             return None
@@ -287,10 +289,11 @@ class _Server:
         self._admission.open_websocket(upgrade.connection)
         return self._realtime(upgrade)
 
-    async def _refuse(self, stream: Stream, refusal: BrokerError) -> None:
+    async def _refuse(self, stream: Stream, refusal: BrokerError, head: bytes = b"") -> None:
         """Closing a socket with unread bytes resets it and may lose the reply: read on a while."""
+        body = refusal_forms.body(refusal, refusal_forms.asked_of(head), self._settings)
         with trio.move_on_after(self._settings.linger_ms / 1000):
-            await stream.send_all(refusals.http11_reply(refusal))
+            await stream.send_all(refusals.http11_reply(refusal, body))
             if isinstance(stream, trio.SocketStream):
                 await stream.send_eof()
             while await stream.receive_some(READ_BYTES):

@@ -36,7 +36,7 @@ def mounted(first: Asgi, mounts: tuple[Mount, ...]) -> Asgi:
         if mount is None:
             await first(scope, receive, send)
             return
-        if mount.base and _is_below(path, mount.base):
+        if mount.base and is_below(path, mount.base):
             scope = {**scope, "path": path.removeprefix(mount.base) or "/"}
         await mount.app.asgi_app(scope, receive, send)  # type: ignore[arg-type]
 
@@ -46,17 +46,21 @@ def mounted(first: Asgi, mounts: tuple[Mount, ...]) -> Asgi:
 def _by_path(path: str, mounts: tuple[Mount, ...]) -> Mount | None:
     for mount in mounts:
         prefixes = (mount.base, *mount.prefixes) if mount.base else mount.prefixes
-        if any(_is_below(path, prefix) for prefix in prefixes):
+        if any(is_below(path, prefix) for prefix in prefixes):
             return mount
     return None
 
 
-def _is_below(path: str, prefix: str) -> bool:
+def is_below(path: str, prefix: str) -> bool:
     return path == prefix or path.startswith(prefix + "/")
 
 
 def _host(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    return bare_host(dict(headers).get(b"host", b""))
+
+
+def bare_host(host: bytes) -> str:
     """Without the port; "" for none."""
-    named = dict(headers).get(b"host", b"").decode("latin-1").lower()
+    named = host.decode("latin-1").lower()
     bare, colon, port = named.rpartition(":")
     return bare if colon and port.isdigit() else named

@@ -1,9 +1,9 @@
 """The replies that the transport gives by itself, before or instead of the application.
 
 Owns the wording and codes of every limit that a hostile or broken client meets, and their form on
-the wire: Ably's error envelope (TI1-TI5), always JSON, because a request that never became whole
-names no format. The codes are the HTTP status times 100 where Ably's registry has none of its
-own.
+the wire: Ably's error envelope (TI1-TI5), unless the request is for another API
+(api.refusal_forms); always JSON, because a request that never became whole names no format. The
+codes are the HTTP status times 100 where Ably's registry has none of its own.
 
 Refuses to echo anything that the client sent, and to tell a client what went wrong inside.
 """
@@ -86,9 +86,8 @@ def reply_headers(error: BrokerError, body: bytes) -> Headers:
     ]
 
 
-def http11_reply(error: BrokerError) -> bytes:
+def http11_reply(error: BrokerError, body: bytes) -> bytes:
     """A whole HTTP/1.1 reply, for connections on which no HTTP server runs yet."""
-    body = envelope(error)
     status_line = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n".encode()
     headers = [*reply_headers(error, body), *cross_origin.FOR_ANYBODY]
     if error.status == HTTPStatus.UPGRADE_REQUIRED:  # it says to what (RFC 9110 15.5.22)

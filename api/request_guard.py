@@ -25,7 +25,7 @@ from typing import Any
 
 import trio
 
-from api import refusals
+from api import refusal_forms, refusals
 from api.connection import Connection, connection_of
 from api.settings import ServerSettings
 from broker.errors import BrokerError
@@ -125,7 +125,9 @@ class _Exchange:
     async def refuse(self, error: BrokerError) -> None:
         if self._is_started:  # too late for words; the caller aborts
             return
-        body = refusals.envelope(error)
+        host = dict(self._scope["headers"]).get(b"host", b"")
+        asked = refusal_forms.Asked(self._scope["raw_path"], host)
+        body = refusal_forms.body(error, asked, self._settings)
         headers = refusals.reply_headers(error, body)
         if not self._body_over.is_set() and self._scope["http_version"] in HTTP1:
             headers.append((b"connection", b"close"))

@@ -26,7 +26,7 @@ from bench.server_process import KEY
 from bench.tables import Cell, Table
 from broker import Broker
 from broker.push.events import Selector
-from broker.push.outbox import PAGE_DEVICES
+from broker.push.pages import PAGE_DEVICES
 
 TITLE = "one message that notifies many devices, and kill -9 while it does"
 CAVEATS = """\

@@ -137,12 +137,12 @@ def _entered(rows: Rows, app: str, fixture: Fixture) -> list[tuple[Stream, objec
 
 
 def delete_app(rows: Rows, command: DeleteApp, ms: int) -> Decision:
-    _require_app(rows, command.app)
+    tenancy.require_app(rows, command.app)
     return Decision([(SYSTEM, AppDeleted(command.app)), (SYSTEM, PurgeRequested(command.app))])
 
 
 def create_key(rows: Rows, command: CreateKey, ms: int) -> Decision:
-    _require_app(rows, command.app)
+    tenancy.require_app(rows, command.app)
     created = _key_created(command)
     known = tenancy.key(rows, command.app, command.key)
     if known is None:
@@ -162,7 +162,7 @@ def revoke_key(rows: Rows, command: RevokeKey, ms: int) -> Decision:
 
 
 def set_namespace(rows: Rows, command: SetNamespace, ms: int) -> Decision:
-    _require_app(rows, command.app)
+    tenancy.require_app(rows, command.app)
     event = _namespace_set(command)
     if tenancy.namespaces(rows, command.app).get(command.namespace) == command.rules:
         return Decision()
@@ -195,11 +195,6 @@ def _require_free(rows: Rows, app: str) -> None:
         raise BadRequest(f"app {app!r} is being purged; try again when that is done")
     if tenancy.app_exists(rows, app):
         raise BadRequest(f"app {app!r} exists already")
-
-
-def _require_app(rows: Rows, app: str) -> None:
-    if tenancy.app(rows, app) is None:
-        raise NotFound(f"there is no app {app!r}")
 
 
 def check_id(text: str, what: str) -> None:

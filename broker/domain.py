@@ -23,7 +23,7 @@ from broker.messages import publishing
 from broker.messages.acceptance import Accepted
 from broker.messages.publishing import Dedup
 from broker.purge import Purges
-from broker.push import outbox_log, registration, topics
+from broker.push import outbox_log, registration, removal, subscriptions, topics
 from broker.push.outbox_log import OutboxLog
 from broker.push.registry import PushRegistry
 from broker.stats import recording
@@ -33,7 +33,7 @@ from storage import Domain
 from storage.projection import Decide, Projection
 
 # Count up when a fold writes other rows than before for the same events.
-ROWS_VERSION = 5
+ROWS_VERSION = 6
 
 PROJECTIONS: tuple[Projection, ...] = (
     Tenancy(),
@@ -67,6 +67,8 @@ def broker_domain() -> Domain:
         **changing.DECIDE,
         **annotating.DECIDE,
         **registration.DECIDE,
+        **removal.DECIDE,
+        **subscriptions.DECIDE,
         **topics.DECIDE,
         **outbox_log.DECIDE,
         **presence.DECIDE,

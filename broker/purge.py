@@ -29,7 +29,7 @@ from broker.events import (
     PurgeCompleted,
     PurgeRequested,
 )
-from broker.push.registration import RemovePush
+from broker.push.removal import RemovePush
 from broker.stats import projections as stats
 from broker.stats.recording import RemoveStats
 from broker.tenancy import SYSTEM

@@ -11,6 +11,7 @@ import msgspec
 from broker.auth import capability
 from broker.auth.credentials import Key
 from broker.channels.channel_name import namespace as namespace_of
+from broker.errors import NotFound
 from broker.event import Kind
 from broker.events import (
     AppCreated,
@@ -129,6 +130,12 @@ def app(rows: Rows, app_id: str) -> App | None:
 
 def app_exists(rows: Rows, app_id: str) -> bool:
     return rows.get(TABLE, _row(_APP, app_id)) is not None
+
+
+def require_app(rows: Rows, app_id: str) -> None:
+    """Raises NotFound 40400."""
+    if not app_exists(rows, app_id):
+        raise NotFound(f"there is no app {app_id!r}")
 
 
 def presence_members_max(rows: Rows, app_id: str) -> int | None:

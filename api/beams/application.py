@@ -11,7 +11,7 @@ from api.application import new_application
 from api.beams import customer, device_user, devices, interests, publish, reporting, web_key
 from api.beams.caller import Callers
 from api.beams.errors import NO_INSTANCE_ID, BeamsError, refuse
-from api.beams.paths import take_empty_segments
+from api.beams.paths import PREFIXES, take_empty_segments
 from api.mounts import Mount
 from api.push.guard import Guard
 from api.push.transports import Transports
@@ -19,13 +19,6 @@ from api.request_counting import counting
 from api.settings import ServerSettings
 from broker import Broker
 
-PREFIXES = (
-    "/device_api/v1",
-    "/publish_api/v1",
-    "/customer_api/v1",
-    "/user_api/v1",
-    "/reporting_api/v2",
-)
 METHODS = ["GET", "POST", "PUT", "DELETE"]
 
 

@@ -128,9 +128,12 @@ _TITLES = {
 
 def refuse(error: BrokerError, headers: Headers) -> Response:
     """An error as SDKs of Beams read it (api.application.Refuse)."""
+    return json_reply(body_of(error), _shown(error).status, headers)
+
+
+def body_of(error: BrokerError) -> dict[str, str]:
     shown = _shown(error)
-    body = {"error": shown.title, "description": shown.description}
-    return json_reply(body, shown.status, headers)
+    return {"error": shown.title, "description": shown.description}
 
 
 def _shown(error: BrokerError) -> Refusal:

@@ -21,6 +21,14 @@ from broker import Broker
 from broker.beams.instances import Instance, checked_id
 from broker.errors import BadRequest
 
+PREFIXES = (
+    "/device_api/v1",
+    "/publish_api/v1",
+    "/customer_api/v1",
+    "/user_api/v1",
+    "/reporting_api/v2",
+)
+
 
 class _Segment(BaseConverter):
     """One part of a path, which may be empty."""

@@ -85,8 +85,12 @@ def refuse(error: BrokerError, headers: Headers) -> Response:
     found = _as_matrix(error)
     case = found.why.value
     status = error.status if found.why is Why.UNKNOWN else case.status
-    body = {"errcode": case.errcode, "error": found.message, **found.more}
-    return json_reply(body, status, [*headers, *_headers(found)])
+    return json_reply(body_of(found), status, [*headers, *_headers(found)])
+
+
+def body_of(error: BrokerError) -> dict[str, Any]:
+    found = _as_matrix(error)
+    return {"errcode": found.why.value.errcode, "error": found.message, **found.more}
 
 
 def _as_matrix(error: BrokerError) -> MatrixError:

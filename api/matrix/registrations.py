@@ -46,7 +46,9 @@ class Registrations:
 
     async def of_user(self, user: User) -> list[Registration]:
         """A user's pushers, the oldest first."""
-        page = await self._push.devices(user.app, client=user.id, api=MATRIX, limit=PUSHERS_MAX)
+        page = await self._push.lists.devices(
+            user.app, client=user.id, api=MATRIX, limit=PUSHERS_MAX
+        )
         found = ((one, self._push.recipient(user.app, one)) for one in page.items)
         there = [Registration(*one) for one in found if one[1]]  # else it is just being removed
         return sorted(there, key=lambda one: (one.device.created_ms, one.device.id))

@@ -103,5 +103,5 @@ async def _page(
         is_wanted = one is not None and given.client_id in (None, one.client_id)
         return ((one,) if one and is_wanted else ()), None
     after = read_cursor(given.cursor)
-    page = await broker.push.devices(app, client=given.client_id, after=after, limit=limit)
+    page = await broker.push.lists.devices(app, client=given.client_id, after=after, limit=limit)
     return page.items, page.next

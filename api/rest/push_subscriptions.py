@@ -139,7 +139,7 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         given = parameters.read(ChannelsParams, request.args)
         limit = min(given.limit, LIMIT_MAX)
         after = read_cursor(given.cursor)
-        page = await push.channels(principal.app_id, after=after, limit=limit)
+        page = await push.lists.channels(principal.app_id, after=after, limit=limit)
         following = links_by_cursor("channels", {"limit": limit}, given.cursor, page.next)
         return reply(list(page.items), links=following)
 
@@ -181,7 +181,7 @@ async def _page(
     """Those of the device come before those of the client; a cursor says which it is in."""
     cursor = read_cursor(given.cursor)
     if not (given.device_id and given.client_id):
-        page = await broker.push.subscriptions(
+        page = await broker.push.lists.subscriptions(
             app,
             channel=given.channel,
             device=given.device_id,
@@ -202,7 +202,7 @@ async def _page(
         room = limit - len(found)
         if not room:
             return found, part
-        page = await broker.push.subscriptions(
+        page = await broker.push.lists.subscriptions(
             app, channel=given.channel, after=after, limit=room, **filters
         )
         found += page.items

@@ -1,8 +1,8 @@
 """Instances of Beams: commands, what they come to, and the fold of it, with its look-ups.
 
-An instance is an app by the name that SDKs of Beams know it by, and its secret key: whoever has
-that may publish, delete users, and say who the user of a device is. An app has one at most, for its
-devices are the app's: two would see each other's. It goes with its app.
+An instance is the id by which SDKs of Beams know an app, with a secret key: whoever has the key may
+publish, delete users, and say who the user of a device is. An app has one instance at most: devices
+belong to the app, so two instances would see each other's. It is removed with its app.
 
 Ids and secrets are the caller's, so a retried command is recognised. With `keep`, creating what
 exists already is a success that changes nothing: that is how configuration is reconciled.
@@ -60,8 +60,7 @@ def create(rows: Rows, command: CreateInstance, ms: int) -> Decision:
     check_secret(command.secret)
     id_ = checked_id(command.instance)
     wanted = Instance(command.app, id_, command.secret)
-    if not tenancy.app_exists(rows, command.app):
-        raise NotFound(f"there is no app {command.app!r}")
+    tenancy.require_app(rows, command.app)
     known = instance(rows, id_)
     if command.keep and known == wanted:
         return Decision()

@@ -1,8 +1,8 @@
 """Webhooks of instances of Beams: commands, what they come to, and the fold of it.
 
-A webhook is told of events of its instance; whoever made it chose which. It goes with its instance,
-and that with its app. Adding one whose id is there replaces it, so that what is declared can be
-made true again and again.
+A webhook is told of those events of its instance that it was made for. It is removed with its
+instance, and that with its app. Adding one whose id is there replaces it, so that a configuration
+can be applied again and again.
 """
 
 from typing import Any
@@ -41,9 +41,13 @@ URL_CHARS_MAX = 4_096
 CUSTOM_BYTES_MAX = 4_096
 
 
-class Webhook(msgspec.Struct, frozen=True, omit_defaults=True):
+class Webhook(msgspec.Struct, frozen=True):
     """`id`: a UUID. `secret`: what requests are signed with. `events`: some of EVENTS, that it is
-    told of. `custom_data`: what every request repeats."""
+    told of. `custom_data`: what every request repeats.
+
+    Defaults are kept like all else: what omits them compares tuples by identity, and the `events`
+    of an event that was read from the log are another tuple than those of a live one.
+    """
 
     app: str
     id: str
@@ -99,8 +103,8 @@ def declared_id(instance: str, url: str) -> str:
 
 
 def check(webhook: Webhook) -> None:
-    """Whether it makes sense; what its URL may be is for whoever asks for it to say. Raises
-    BadRequest."""
+    """Whether it makes sense. Which hosts may be asked is judged at each request, by the transport.
+    Raises BadRequest."""
     instances.checked_id(webhook.id)
     if not 0 < len(webhook.url) <= URL_CHARS_MAX:
         raise BadRequest(f"a webhook's URL has 1 to {URL_CHARS_MAX} characters")

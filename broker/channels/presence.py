@@ -15,7 +15,7 @@ import msgspec
 from broker import tenancy
 from broker.channels.lifecycle import opening
 from broker.channels.registry import app_prefix, channel_key
-from broker.errors import BadRequest, NotFound
+from broker.errors import BadRequest
 from broker.event import Kind
 from broker.events import MemberEntered, MemberLeft, MemberUpdated
 from broker.messages.acceptance import accepted
@@ -98,8 +98,7 @@ class ClearMembers(msgspec.Struct, frozen=True):
 
 
 def change(rows: Rows, command: ChangePresence, ms: int) -> Decision:
-    if not tenancy.app_exists(rows, command.app):
-        raise NotFound(f"there is no app {command.app!r}")
+    tenancy.require_app(rows, command.app)
     if command.msg_serial is not None:
         serial = accepted(rows, command.connection, command.msg_serial)
         if serial is not None:

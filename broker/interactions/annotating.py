@@ -37,8 +37,7 @@ class AnnotateMessage(msgspec.Struct, frozen=True, gc=False):
 def decide(rows: Rows, command: AnnotateMessage, ms: int) -> Decision:
     """Raises BadRequest 93002 where messages cannot be annotated, 40000 for too many kinds of
     annotations; NotFound for a message that is not there."""
-    if not tenancy.app_exists(rows, command.app):
-        raise NotFound(f"there is no app {command.app!r}")
+    tenancy.require_app(rows, command.app)
     repeat = _repeat(rows, command)
     if repeat is not None:
         return Decision(duplicate=repeat)

@@ -44,8 +44,7 @@ class ChangeMessage(msgspec.Struct, frozen=True, gc=False):
 def decide(rows: Rows, command: ChangeMessage, ms: int) -> Decision:
     """Raises BadRequest 93002 where messages cannot change, 40009 for one that grew too large;
     NotFound for one that is not there."""
-    if not tenancy.app_exists(rows, command.app):
-        raise NotFound(f"there is no app {command.app!r}")
+    tenancy.require_app(rows, command.app)
     if command.sent and command.resent:
         serial = accepted(rows, *command.sent)
         if serial is not None:

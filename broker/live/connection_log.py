@@ -12,7 +12,7 @@ from hashlib import blake2b
 import msgspec
 
 from broker import tenancy
-from broker.errors import BadRequest, NotFound
+from broker.errors import BadRequest
 from broker.event import Kind
 from broker.events import (
     BrokerStarted,
@@ -97,8 +97,7 @@ def start(rows: Rows, command: StartBroker, ms: int) -> Decision:
 
 
 def open_(rows: Rows, command: OpenConnection, ms: int) -> Decision:
-    if not tenancy.app_exists(rows, command.app):
-        raise NotFound(f"there is no app {command.app!r}")
+    tenancy.require_app(rows, command.app)
     event = ConnectionOpened(command.connection, command.key_hash, command.epoch, command.client_id)
     return _one(command.app, event)
 

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import msgspec
 
 from broker import tenancy
-from broker.errors import BadRequest, NotFound
+from broker.errors import BadRequest
 from broker.event import Event, Kind
 from broker.events import AppDeleted
 from broker.matrix.events import MatrixChannelsSet, MatrixEncryptionSet
@@ -72,7 +72,7 @@ _read = msgspec.msgpack.Decoder(MatrixRules).decode
 
 
 def set_channels(rows: Rows, command: SetMatrixChannels, ms: int) -> Decision:
-    _require_app(rows, command.app)
+    tenancy.require_app(rows, command.app)
     check_channels(command.channels)
     known = rules(rows, command.app).channels
     if list(known.items()) == list(command.channels.items()):
@@ -81,7 +81,7 @@ def set_channels(rows: Rows, command: SetMatrixChannels, ms: int) -> Decision:
 
 
 def set_encryption(rows: Rows, command: SetMatrixEncryption, ms: int) -> Decision:
-    _require_app(rows, command.app)
+    tenancy.require_app(rows, command.app)
     check_encryption(command.rule, command.app_id)
     known = rules(rows, command.app)
     event = MatrixEncryptionSet(command.app, command.rule, command.app_id)
@@ -111,11 +111,6 @@ def check_encryption(rule: str | None, app_id: str | None) -> None:
         raise BadRequest(f"encryption must be one of {', '.join(ENCRYPTION)}")
     if app_id is not None and not (0 < len(app_id) <= APP_ID_CHARS_MAX and app_id.isprintable()):
         raise BadRequest(f"an app_id must be 1 to {APP_ID_CHARS_MAX} printable characters")
-
-
-def _require_app(rows: Rows, app: str) -> None:
-    if not tenancy.app_exists(rows, app):
-        raise NotFound(f"there is no app {app!r}")
 
 
 def _one(event: Event) -> Decision:

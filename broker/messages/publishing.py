@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from broker import tenancy
 from broker.channels.lifecycle import opening
 from broker.channels.registry import channel_key
-from broker.errors import NotFound
 from broker.event import Kind
 from broker.events import MessagePublished
 from broker.messages.acceptance import accepted
@@ -85,8 +84,7 @@ def as_command(
 
 def decide(rows: Rows, command: Publish, ms: int) -> Decision:
     """Decision.reply: whether a repeat's payload differs from the original's."""
-    if not tenancy.app_exists(rows, command.app):
-        raise NotFound(f"there is no app {command.app!r}")
+    tenancy.require_app(rows, command.app)
     stream = _stream(command.app, command.channel, command.kind)
     if command.keyed:
         repeat = _repeat(rows, stream, command)

@@ -1,7 +1,7 @@
 """One attempt to deliver: to whom, through which lane and transport, and what follows from it.
 
-Reference push.md 5.3. An attempt that finds its endpoint's circuit open is none: it costs nothing
-and counts for nothing. What is told of an address that the device has no more is nobody's fault.
+Reference push.md 5.3. Where the endpoint's circuit is open nothing is tried, and that counts as no
+attempt. What a provider says of an address that the device has no more changes nothing.
 """
 
 import logging

@@ -4,9 +4,9 @@ No more than BEGUN_MAX are in memory, however many were accepted; the others wai
 some do, whatever is accepted waits behind them: the log is looked through, LOOKED_AT rows at a
 time, until a look from its beginning to its end has left nobody behind.
 
-Invariants: a notification is begun from its row as it stands at that moment, and once: what a look
-found may be over by the time that there is room. Those of one app are begun in their order, so
-that of whatever is in `begun` all that was accepted before is over, or there too.
+Invariants: a notification is begun once, from its row as it stands at that moment: what a look
+found may be over when there is room for it. Those of one app are begun in the order in which they
+were accepted. So when one is in `begun`, every earlier one of its app is there too, or over.
 """
 
 from collections.abc import Callable

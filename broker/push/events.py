@@ -103,9 +103,9 @@ class Selector(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Following(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A notification that is made of another: to `recipient`, with `payload`, and what came of the
-    other one when everybody had been tried once (in ms `at`), as `tally`; `clients`: those whom it
-    was for."""
+    """A notification that tells what came of another one: it is accepted when everybody whom that
+    one is for has been tried once, and goes to `recipient`. What it says is `payload`, and `at` (in
+    ms), `tally` and `clients` (the other's) beside it."""
 
     recipient: dict[str, Any]
     payload: dict[str, Any]
@@ -122,8 +122,8 @@ class Tally(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PublishAccepted(Event, frozen=True, tag="push.accepted", gc=False):
-    """A notification to be delivered to whom `selector` names, until `expires_ms`. `following`:
-    what is published when everybody has been tried once."""
+    """A notification for those whom `selector` names, wanted until `expires_ms`. `following`: what
+    is accepted when everybody has been tried once."""
 
     selector: Selector
     payload: dict[str, Any]
@@ -152,8 +152,9 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class PublishProgressed(Event, frozen=True, tag="push.progressed", gc=False):
-    """Of `publish` (a serial) everybody up to `cursor` has been tried; those in `attempts` are to
-    be tried again. None: everybody has."""
+    """Everybody up to `cursor` has been tried with `publish` (a serial), and those in `attempts`
+    are to be tried again. `cursor` None: there is nobody behind. `tally`: what came of it, where
+    something follows."""
 
     publish: int
     cursor: bytes | None

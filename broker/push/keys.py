@@ -1,10 +1,11 @@
 """The key file as tasks use it: one thread at a time, and one write for all who wait for it.
 
-A write is an fsync, and a disk does few of them a second. So whoever asks for a key while the file
-is being written is served by the next write, together with everybody else who came meanwhile.
+A write is an fsync, and a disk does few of them a second; to destroy a key, the whole file is
+written again. So whoever asks for a key, or for the end of one, while the file is being written is
+served by the next write, together with everybody else who came meanwhile.
 
-A key that is being destroyed is not to be had from then on, though the file still has it. Refuses
-to say what a key is for: that is in its id (broker.push.key_ids).
+A key that is being destroyed cannot be got any more, though the file still has it. Refuses to say
+what a key is for: that is in its id (broker.push.key_ids).
 """
 
 from collections.abc import Callable, Mapping, Set
@@ -25,6 +26,7 @@ class Keys:
         self.turn = trio.Lock()
         self._file = file
         self._wanted: dict[str, bytes] = {}
+        self._unwanted: set[str] = set()
         self._going: Set[str] = frozenset()
 
     def get(self, id_: str) -> bytes | None:
@@ -52,16 +54,26 @@ class Keys:
         with mapped():
             await trio.to_thread.run_sync(self._file.create, new)
 
-    async def destroy(self, ids: Set[str], is_used: Callable[[str], bool]) -> None:
-        """Nobody can read any more what these keys were for. `is_used` is asked last of all, in
-        turn: whoever came to need one meanwhile finds that it stays, or that it is gone."""
-        async with self.turn:
-            self._going = {id_ for id_ in ids if not is_used(id_)}
-            try:
-                with mapped():
-                    await trio.to_thread.run_sync(self._file.destroy, self._going)
-            finally:
-                self._going = frozenset()
+    async def destroy(self, ids: Set[str], used: Callable[[Set[str]], Set[str]]) -> None:
+        """Nobody can read any more what these keys were for, but those that are `used`. That is
+        asked last of all, in turn: whoever came to need a key meanwhile finds that it stays, or
+        that it is gone. Raises Unavailable."""
+        self._unwanted |= ids
+        try:
+            async with self.turn:
+                there = {id_ for id_ in ids | self._unwanted if self._file.get(id_) is not None}
+                if there & ids:
+                    await self._destroy(there - used(there))
+        finally:
+            self._unwanted -= ids
+
+    async def _destroy(self, ids: Set[str]) -> None:
+        self._going = ids
+        try:
+            with mapped():
+                await trio.to_thread.run_sync(self._file.destroy, ids)
+        finally:
+            self._going = frozenset()
 
     async def change(
         self, work: Callable[[], Change], written: Callable[[], None] = lambda: None

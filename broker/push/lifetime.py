@@ -1,7 +1,7 @@
 """For how long a notification is tried: as long as it asks for, a day at most (push.md 5.3).
 
 `ttl` is in seconds, a number or text like "3600s", in `notification` or beside it. One that makes
-no sense is the transports' to refuse: they say so on `[meta]log:push`.
+no sense is not refused here: the transports do, and say so on `[meta]log:push`.
 """
 
 import re

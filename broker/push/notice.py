@@ -34,7 +34,7 @@ def selector(
 def check(payload: dict[str, Any]) -> None:
     """Raises BadRequest 40000 for what cannot be stored, 40009 for what is too large."""
     if not payload:
-        raise BadRequest("a notification says something")
+        raise BadRequest("the notification is empty")
     check_encodable(payload)
     size = len(json_text(payload, "the notification", 40000))
     if size > PAYLOAD_BYTES_MAX:

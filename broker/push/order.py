@@ -1,23 +1,24 @@
 """Whose turn it is: devices of some APIs are told of notifications in the order of publishes
-(reference push.md 5.3), all others as it comes.
+(reference push.md 5.3). All others are told at once.
 
-A device has its turn with a publish when no earlier one waits for it, or has still to come to it:
-both is in the log, so it is the same after a crash. A page that is not written down counts as still
-to come, for a crash repeats it. Whoever has no turn waits in memory while its page does; then it is
-written down as one that waits, without an attempt.
+It is a device's turn with a publish when no earlier publish waits for the device, and none has
+still to come to it. Both are in the log, so a crash changes nothing. A page that is not written
+down yet counts as still to come, for a crash repeats it. A device that has no turn waits in memory
+as long as its page does; then it is written down as one that waits, without an attempt.
 
-What is not promised: an order with publishes that reach a device only because it was subscribed,
-or changed hands, after a later one had reached it.
+Not promised: an order with a publish that reaches a device only because it was subscribed, or got
+another user, after a later publish had reached it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import trio
 
 from broker.push import expansion, outbox_log, waiting
+from broker.push.backlog import Backlog
 from broker.push.events import MATRIX, Device
 from broker.push.outbox_log import PublishRow
-from storage import Rows
+from storage import Log, Rows
 from storage.serial import ms_of
 
 _APIS = frozenset({MATRIX})
@@ -28,7 +29,7 @@ def is_ordered(device: Device | None) -> bool:
     return device is not None and device.api in _APIS
 
 
-def without_turn(
+def _without_turn(
     rows: Rows, of: PublishRow, devices: Iterable[Device], under_way: Iterable[PublishRow]
 ) -> frozenset[str]:
     """The ids of those who have to wait. `under_way`: publishes that may have devices to come to,
@@ -62,8 +63,30 @@ class Turns:
     """Those who wait in memory for their turn. Only the earliest is told when it may have come: the
     others have theirs when that one is settled."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Log, backlog: Backlog) -> None:
+        self._log = log
+        self._backlog = backlog
         self._lines: dict[tuple[str, str], dict[int, trio.Event]] = {}
+
+    async def held(self, row: PublishRow, devices: Sequence[Device]) -> dict[str, trio.Event]:
+        """Those of them who have no turn, and what tells them when it may have come."""
+        joined = {device.id: self.join(row, device.id) for device in devices}
+        held = await self.without_turn(row, devices)
+        for id_ in joined.keys() - held:
+            self.leave(row, id_)
+        return {id_: joined[id_] for id_ in held}
+
+    async def without_turn(self, row: PublishRow, devices: Sequence[Device]) -> frozenset[str]:
+        """The ids of those of them who have no turn."""
+        if not devices:
+            return frozenset()
+        under_way = tuple(self._backlog.begun.values())
+        return await self._log.query(lambda view: _without_turn(view, row, devices, under_way))
+
+    async def is_early(self, row: PublishRow, device: Device) -> bool:
+        """Whether something may have to come first: until all that the broker before left is known,
+        anything may."""
+        return not self._backlog.has_looked or bool(await self.without_turn(row, (device,)))
 
     def join(self, row: PublishRow, device: str) -> trio.Event:
         """Set when it may be its turn, or it left."""

@@ -15,7 +15,6 @@ import msgspec
 
 from broker import tenancy
 from broker.channels.registry import app_prefix
-from broker.errors import NotFound
 from broker.event import Kind
 from broker.push import tallies, waiting
 from broker.push.events import (
@@ -102,8 +101,7 @@ def stream_of(app: str) -> Stream:
 
 
 def accept(rows: Rows, command: AcceptPublish, ms: int) -> Decision:
-    if not tenancy.app_exists(rows, command.app):
-        raise NotFound(f"there is no app {command.app!r}")
+    tenancy.require_app(rows, command.app)
     event = PublishAccepted(
         command.selector, command.payload, command.expires_ms, command.following
     )
@@ -140,8 +138,7 @@ def settle(rows: Rows, command: SettleDelivery, ms: int) -> Decision:
 
 def report(rows: Rows, command: ReportEvent, ms: int) -> Decision:
     event = PushReported(command.publish, command.device, command.what, command.at_ms)
-    if not tenancy.app_exists(rows, command.app):
-        raise NotFound(f"there is no app {command.app!r}")
+    tenancy.require_app(rows, command.app)
     if rows.get(TABLE, _report_key(command.app, event)) is not None:
         return Decision()
     stream = stream_of(command.app)

@@ -1,7 +1,8 @@
-"""Registering devices and subscribing them: commands, and what they come to.
+"""Registering devices and changing them: commands, and what they come to.
 
-Who may do it, and whether what was sent makes sense, was judged before (broker.push.service); here
-is what depends on what is there.
+Who may do it, and whether what was sent makes sense, was judged before (broker.push.service). Here
+is judged what depends on the devices that are there: whose id, address or user it is already, and
+how many of a kind there may be.
 """
 
 from enum import Enum
@@ -11,26 +12,13 @@ from typing import NamedTuple
 import msgspec
 
 from broker import tenancy
-from broker.errors import BadRequest, NotFound, Unauthorized
-from broker.push import registry, topic_rows
-from broker.push.events import (
-    ChannelSubscribed,
-    ChannelUnsubscribed,
-    Device,
-    DeviceRegistered,
-    DeviceRemoved,
-    PushRemoved,
-    Subscription,
-    TopicsChanged,
-)
+from broker.errors import BadRequest, NotFound
+from broker.push import registry
+from broker.push.events import Device, DeviceRegistered, DeviceRemoved, TopicsChanged
 from broker.push.registry import stream_of
-from broker.push.rows import subscriptions_of
 from storage import Decision, Rows, Stream
 from storage.projection import Decide
 
-NOT_PUSH_ENABLED = 40100
-REMOVED_AT_ONCE = 500
-TOPICS_AS_ONE = 100  # so many topics are removed in the time of a device
 SHARED_MAX = 100  # devices with one address: whoever replaces them does so in one event each
 
 
@@ -137,19 +125,6 @@ class BindUser(msgspec.Struct, frozen=True):
     limit: int
 
 
-class RemoveDevices(msgspec.Struct, frozen=True):
-    """Remove one device (while it has its address `rev`, where that is given), those of a client,
-    or all, of one API or of any, but none that was changed after `until_ms`; at most
-    REMOVED_AT_ONCE. Decision.reply: the ids of those removed, and whether there are more."""
-
-    app: str
-    device: str | None = None
-    client: str | None = None
-    api: str | None = None
-    rev: int | None = None
-    until_ms: int | None = None
-
-
 class ReportDevice(msgspec.Struct, frozen=True):
     """What came of attempts to reach a device at its address `rev`."""
 
@@ -161,29 +136,8 @@ class ReportDevice(msgspec.Struct, frozen=True):
     error: dict[str, object] | None = None
 
 
-class Subscribe(msgspec.Struct, frozen=True):
-    app: str
-    subscription: Subscription
-
-
-class Unsubscribe(msgspec.Struct, frozen=True):
-    """Every subscription that matches what is given; at most REMOVED_AT_ONCE. Decision.reply:
-    whether there are more."""
-
-    app: str
-    channel: str | None = None
-    device: str | None = None
-    client: str | None = None
-
-
-class RemovePush(msgspec.Struct, frozen=True):
-    """Of a deleted app."""
-
-    app: str
-
-
 def register(rows: Rows, command: RegisterDevice, ms: int) -> Decision:
-    _require_app(rows, command.app)
+    tenancy.require_app(rows, command.app)
     before = registry.device(rows, command.app, command.device.id)
     if before and before.api != command.device.api:
         raise AnotherApis
@@ -278,40 +232,6 @@ def _require_room(rows: Rows, app: str, device: Device, user: str, limit: int) -
         raise TooManyDevices(limit)
 
 
-def remove(rows: Rows, command: RemoveDevices, ms: int) -> Decision:
-    found = _named(rows, command)
-    going = _at_once(rows, command.app, found)
-    stream = stream_of(command.app)
-    events = [(stream, DeviceRemoved(id_)) for id_ in going]
-    return Decision(events, reply=(going, len(found) > len(going)))
-
-
-def _at_once(rows: Rows, app: str, devices: list[str]) -> list[str]:
-    """The first of them, and no more than others have the patience for: topics take their time."""
-    weight = 0
-    going: list[str] = []
-    for id_ in devices:
-        weight += 1 + topic_rows.count_all(rows, app, id_) // TOPICS_AS_ONE
-        if going and weight > REMOVED_AT_ONCE:
-            break
-        going.append(id_)
-    return going
-
-
-def _named(rows: Rows, command: RemoveDevices) -> list[str]:
-    if command.device is not None:
-        known = registry.device(rows, command.app, command.device)
-        is_it = known is not None and command.api in (None, known.api)
-        return [known.id] if known and is_it and command.rev in (None, known.rev) else []
-    if command.client is not None:
-        walk = registry.client_devices(rows, command.app, command.client, api=command.api)
-    else:
-        walk = registry.devices(rows, command.app, api=command.api)
-    until_ms = command.until_ms
-    going = (one.value.id for one in walk if until_ms is None or one.value.modified_ms <= until_ms)
-    return list(islice(going, REMOVED_AT_ONCE + 1))
-
-
 def report(rows: Rows, command: ReportDevice, ms: int) -> Decision:
     """What is told of an address that the device has no more says nothing of the one it has. An
     address that is dead stays dead: whoever says otherwise began before that was known."""
@@ -324,59 +244,13 @@ def report(rows: Rows, command: ReportDevice, ms: int) -> Decision:
     return Decision() if device == before else _one(command.app, DeviceRegistered(device))
 
 
-def subscribe(rows: Rows, command: Subscribe, ms: int) -> Decision:
-    _require_app(rows, command.app)
-    wanted = command.subscription
-    if not tenancy.rules(rows, command.app, wanted.channel).push_enabled:
-        raise Unauthorized("push is not enabled for this channel's namespace", NOT_PUSH_ENABLED)
-    if wanted.device_id is not None and not registry.device(rows, command.app, wanted.device_id):
-        raise NotFound("there is no such device")
-    if registry.is_subscribed(rows, command.app, wanted):
-        return Decision()
-    return _one(command.app, ChannelSubscribed(wanted))
-
-
-def unsubscribe(rows: Rows, command: Unsubscribe, ms: int) -> Decision:
-    found = _matching(rows, command)
-    events = [(stream_of(command.app), ChannelUnsubscribed(one)) for one in found[:REMOVED_AT_ONCE]]
-    return Decision(events, reply=len(found) > REMOVED_AT_ONCE)
-
-
-def _matching(rows: Rows, command: Unsubscribe) -> list[Subscription]:
-    if command.device is None and command.client is None:
-        raise BadRequest("name the device or the client whose subscriptions are to go")
-    if command.channel is not None:
-        one = Subscription(command.channel, command.device, command.client)
-        return [one] if registry.is_subscribed(rows, command.app, one) else []
-    prefix = subscriptions_of(command.app, device=command.device, client=command.client)
-    walk = registry.subscriptions(rows, prefix)
-    return [one.value for one in islice(walk, REMOVED_AT_ONCE + 1)]
-
-
-def remove_push(rows: Rows, command: RemovePush, ms: int) -> Decision:
-    if next(registry.devices(rows, command.app), None) is None and (
-        next(registry.channels(rows, command.app), None) is None
-    ):
-        return Decision()
-    return _one(command.app, PushRemoved())
-
-
-def _one(app: str, event: object, *, reply: object = None) -> Decision:
-    return Decision([(stream_of(app), event)], reply=reply)
-
-
-def _require_app(rows: Rows, app: str) -> None:
-    if not tenancy.app_exists(rows, app):
-        raise NotFound(f"there is no app {app!r}")
+def _one(app: str, event: object) -> Decision:
+    return Decision([(stream_of(app), event)])
 
 
 DECIDE: dict[type, Decide] = {
     RegisterDevice: register,
     PatchDevice: patch,
     BindUser: bind,
-    RemoveDevices: remove,
     ReportDevice: report,
-    Subscribe: subscribe,
-    Unsubscribe: unsubscribe,
-    RemovePush: remove_push,
 }

@@ -1,12 +1,11 @@
-"""What of a device must be possible to erase, sealed with a key of its own: address and secret.
+"""A device's address and secret, sealed with a key of its own, so that they can be erased.
 
 The log and the rows hold ciphertext only. The key is in a file that is rewritten when the device is
 removed (storage.keyfile): then what was sealed with it is noise, wherever copies of it lie.
 
-One more key is in that file, of no device and never destroyed: that of the digests by which a
-device can be found by its address, which nobody without the key can make or test a guess with.
-
-Of a device that registered encryption its month keys are there too (broker.push.month_keys).
+That file has one more key, which is no device's and never destroyed. It makes the digests that
+devices are found by when their address is known; without it, nobody can test a guess against them.
+It also has the month keys of devices that registered encryption (broker.push.month_keys).
 """
 
 import json
@@ -40,9 +39,9 @@ class Sealer:
         new = randomness.new_bytes(KEY_BYTES)
         await self._keys.ensure({ADDRESSES: self._of_addresses, key_id(app, device): new})
 
-    async def destroy(self, ids: Set[str], is_used: Callable[[str], bool]) -> None:
+    async def destroy(self, ids: Set[str], used: Callable[[Set[str]], Set[str]]) -> None:
         """What was sealed with these keys cannot be opened again (see Keys.destroy)."""
-        await self._keys.destroy(ids, is_used)
+        await self._keys.destroy(ids, used)
         self.months.forget({id_ for id_ in ids if self._keys.get(id_) is None})
 
     def ids(self) -> Set[str]:

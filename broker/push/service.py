@@ -1,25 +1,23 @@
 """Push as callers have it: devices, subscriptions and notifications, for any API on top.
 
-What is sent is taken to be checked by whoever read it; what may be done was asked of
-`broker.push.identity`. Secrets and addresses are sealed on the way in and opened on the way out.
+Whoever read a request has checked that it makes sense, and asked `broker.push.identity` whether it
+may be done. Secrets and addresses are sealed on the way in and opened on the way out.
 """
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
-from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import msgspec
 import trio
 
-from broker.channels.registry import app_prefix
 from broker.errors import BadRequest, NotFound, Overloaded
 from broker.push import identity, notice, registry
+from broker.push.device_keys import DeviceKeys
 from broker.push.events import ABLY, Device, Following, Selector, Subscription
-from broker.push.key_ids import device_of, of_chain
 from broker.push.lifetime import TTL_MS_MAX, expiry_ms
-from broker.push.month_keys import Encryption, key_identifier
+from broker.push.lists import Lists
+from broker.push.month_keys import Encryption
 from broker.push.outbox_log import AcceptPublish, ReportEvent
 from broker.push.registration import (
     IDENTITY,
@@ -31,18 +29,14 @@ from broker.push.registration import (
     PatchDevice,
     RegisterDevice,
     Registered,
-    RemoveDevices,
-    Subscribe,
-    Unsubscribe,
 )
-from broker.push.registry import Found
-from broker.push.rows import TARGET, subscribers_of, subscriptions_of
+from broker.push.removal import Removed, RemoveDevices
 from broker.push.sealing import Sealer
+from broker.push.subscriptions import Subscribe, Unsubscribe
 from broker.push.topics import Topics
 from broker.storage_errors import mapped
-from storage import Log, View
+from storage import Log
 
-T = TypeVar("T")
 _NOT_TAKEN = (BadRequest, NotFound, Overloaded)
 
 
@@ -64,20 +58,19 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
     space: str = ""
 
 
-class Page(msgspec.Struct, Generic[T], frozen=True):
-    """`next`: what to give as `after` for the page behind this one, None when it was the last."""
-
-    items: tuple[T, ...]
-    next: bytes | None
+def _transport(recipient: Mapping[str, Any]) -> str:
+    return str(recipient.get("transportType"))
 
 
 class Push:
-    """`topics`: what devices are subscribed to beside channels."""
+    """`topics`: what devices are subscribed to beside channels. `lists`: of all there is."""
 
     def __init__(self, log: Log, sealer: Sealer, default_app: Callable[[], str]) -> None:
         self.topics = Topics(log)
+        self.lists = Lists(log)
         self._log = log
         self._sealer = sealer
+        self._keys = DeviceKeys(log, sealer)
         self._default_app = default_app
 
     async def __call__(
@@ -137,28 +130,33 @@ class Push:
         many like it its client may have. `encryption`: of an address that names its key chain;
         without, the device has none any more. Raises AnotherApis, AddressTaken, AddressMoved,
         TooManyDevices, TooManyShare."""
-        while True:
-            await self._sealer.ensure(app, spec.id)
-            try:
-                if encryption is not None:
-                    now_ms = self._log.clock.now()
-                    await self._sealer.months.begin(app, spec.id, encryption, now_ms)
-                sealed = self._sealed(app, spec)
-                command = RegisterDevice(
-                    app, sealed, keep, on_taken, is_known, limit, spec.topics, spec.space
-                )
-                device = await self._registered(app, command)
-            except _NOT_TAKEN:  # after anything else it may be there all the same
-                await self._destroy(self._sealer.ids_of(app, spec.id))
-                raise
-            if self._has_its_keys(app, device, encryption):
-                return device  # else it was removed meanwhile, and its key with it
 
-    def _has_its_keys(self, app: str, device: Device, encryption: Encryption | None) -> bool:
-        if self._sealer.open(app, device.id, device.recipient) is None:
-            return False
-        months = self._sealer.months
-        return encryption is None or months.has(app, device.id, encryption.key_identifier)
+        def command() -> RegisterDevice:
+            sealed = self._sealed(app, spec)
+            return RegisterDevice(
+                app, sealed, keep, on_taken, is_known, limit, spec.topics, spec.space
+            )
+
+        return await self._with_keys(app, spec.id, command, encryption)
+
+    async def _with_keys(
+        self,
+        app: str,
+        id_: str,
+        command: Callable[[], RegisterDevice | PatchDevice],
+        encryption: Encryption | None = None,
+    ) -> Device:
+        """Carry out a command with an address that is sealed with the device's key."""
+        while True:
+            with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
+                try:
+                    await self._keys.ensure(app, id_, encryption)
+                    device = await self._written(app, command())
+                except _NOT_TAKEN:  # after anything else it may be there all the same
+                    await self._keys.destroy_unused(app, id_)
+                    raise
+            if self._keys.opens(app, device, encryption):
+                return device  # else it was removed meanwhile, and its key with it
 
     async def register_address(self, app: str, spec: DeviceSpec) -> Device:
         """The device of this API that has this address, with what is new of it, or a new one. It
@@ -176,14 +174,11 @@ class Push:
                     is_known=known is not None,
                 )
 
-    async def _registered(self, app: str, command: RegisterDevice | PatchDevice) -> Device:
-        with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
-            done: Registered = await self._run(app, command)
-            gone = {key for id_ in done.replaced for key in self._sealer.ids_of(app, id_)}
-            if self._sealer.months.ids(app, done.device.id):  # perhaps of the address of before
-                gone |= self._sealer.ids_of(app, done.device.id) - self._used(app, done.device.id)
-            if gone:
-                await self._destroy(gone)
+    async def _written(self, app: str, command: RegisterDevice | PatchDevice) -> Device:
+        done: Registered = await self._run(app, command)
+        if done.replaced:
+            await self._keys.destroy_unused(app, *done.replaced)
+        await self._keys.destroy_chains(app, done.device.id)  # of the address of before
         return done.device
 
     def _sealed(self, app: str, spec: DeviceSpec) -> Device:
@@ -191,7 +186,7 @@ class Push:
             id=spec.id,
             platform=spec.platform,
             form_factor=spec.form_factor,
-            transport=str(spec.recipient.get("transportType")),
+            transport=_transport(spec.recipient),
             recipient=self._sealer.seal(app, spec.id, spec.recipient),
             secret=self._sealer.seal(app, spec.id, spec.secret) if spec.secret else b"",
             client_id=spec.client_id,
@@ -216,13 +211,21 @@ class Push:
     ) -> Device:
         """Change some of a device; `changes`: client_id, metadata, update_token, on_taken. Raises
         NotFound 40400."""
+        if recipient is None:
+            return await self._written(app, PatchDevice(app, id_, **changes))
         identity.known(self.device(app, id_, api=None))
-        if recipient is not None:
-            changes["address"] = self._address(app, address)
-            await self._sealer.ensure(app, id_)
-            changes["recipient"] = self._sealer.seal(app, id_, recipient)
-            changes["transport"] = str(recipient.get("transportType"))
-        return await self._registered(app, PatchDevice(app, id_, **changes))
+
+        def command() -> PatchDevice:
+            return PatchDevice(
+                app,
+                id_,
+                recipient=self._sealer.seal(app, id_, recipient),
+                transport=_transport(recipient),
+                address=self._address(app, address),
+                **changes,
+            )
+
+        return await self._with_keys(app, id_, command)
 
     async def bind(self, app: str, id_: str, user: str, limit: int) -> None:
         """Make a device a user's. Raises NotFound, AlreadyBound, TooManyDevices."""
@@ -241,37 +244,20 @@ class Push:
         """Remove a device (while it has its address `rev`), those of a client, or all, of an API or
         of any, but none that was changed after `until_ms`; with what they were subscribed to, and
         for good: what is left of them cannot be read."""
-        more = True
-        while more:
+        place: bytes | None = b""
+        while place is not None:
+            command = RemoveDevices(app, device, client, api, rev, until_ms, place)
             with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
-                command = RemoveDevices(app, device, client, api, rev, until_ms)
-                ids, more = await self._run(app, command)
+                removed: Removed = await self._run(app, command)
                 # Of one that was removed before, too: its key may have outlived it.
-                named = [*ids, device] if device is not None else ids
-                await self._destroy({key for id_ in named for key in self._sealer.ids_of(app, id_)})
+                named = (*removed.ids, device) if device is not None else removed.ids
+                await self._keys.destroy_unused(app, *named)
+            place = removed.next
 
     async def forget_strangers(self, app: str | None = None) -> None:
         """Destroy the keys of devices that are not there: of a deleted app, or, before anything
         else happens, those that a crash left."""
-        known = self._sealer.ids()
-        await self._destroy({id_ for id_ in known if app in (None, device_of(id_)[0])})
-
-    async def _destroy(self, ids: Set[str]) -> None:
-        used = cache(self._used)  # all are looked at in one moment, when it is their turn
-        with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
-            await self._sealer.destroy(ids, lambda id_: id_ in used(*device_of(id_)))
-
-    def _used(self, app: str, device_id: str) -> Set[str]:
-        """The ids of a device's keys; of its chains', only of the one that its address names."""
-        device = self.device(app, device_id, api=None)
-        if device is None:
-            return frozenset()
-        ids = self._sealer.ids_of(app, device_id)
-        if len(ids) == 1:
-            return ids
-        named = key_identifier(self.recipient(app, device))
-        months = self._sealer.months
-        return {id_ for id_ in ids if of_chain(id_) is None or months.is_of(id_, named)}
+        await self._keys.forget_strangers(app)
 
     async def subscribe(self, app: str, subscription: Subscription) -> None:
         """Raises Unauthorized 40100 where push is not enabled, NotFound for an unknown device."""
@@ -338,62 +324,6 @@ class Push:
     def _check_channels(self, app: str, selectors: Sequence[Selector]) -> None:
         with mapped(), self._log.view() as view:
             notice.check_channels(view, app, selectors)
-
-    async def devices(
-        self,
-        app: str,
-        *,
-        client: str | None = None,
-        after: bytes = b"",
-        limit: int,
-        api: str | None = ABLY,
-    ) -> Page[Device]:
-        """Devices of an app, or of a client; of an API, or of any."""
-
-        def walk(view: View) -> Iterator[Found[Device]]:
-            if client is not None:
-                return registry.client_devices(view, app, client, after, api)
-            return registry.devices(view, app, after, api)
-
-        return await self._page(walk, limit)
-
-    async def channels(self, app: str, *, after: bytes = b"", limit: int) -> Page[str]:
-        """Channels that have subscriptions, by name."""
-        return await self._page(lambda view: registry.channels(view, app, after), limit)
-
-    async def subscriptions(
-        self,
-        app: str,
-        *,
-        channel: str | None = None,
-        device: str | None = None,
-        client: str | None = None,
-        after: bytes = b"",
-        limit: int,
-    ) -> Page[Subscription]:
-        """Of a device or a client, of a channel, of both, or all."""
-        if device is not None or client is not None:
-            prefix = subscriptions_of(app, device=device, client=client)
-        elif channel is not None:
-            prefix = subscribers_of(app, channel)
-        else:
-            prefix = TARGET + app_prefix(app)  # which other spaces' topics have no rows in
-
-        def walk(view: View) -> Iterator[Found[Subscription]]:
-            for found in registry.subscriptions(view, prefix, after):
-                if channel is None or found.value.channel == channel:
-                    yield found
-
-        return await self._page(walk, limit)
-
-    async def _page(self, walk: Callable[[View], Iterator[Found[T]]], limit: int) -> Page[T]:
-        def ask(view: View) -> Page[T]:
-            found = list(islice(walk(view), limit + 1))
-            items = tuple(one.value for one in found[:limit])
-            return Page(items, found[limit - 1].place if len(found) > limit else None)
-
-        with mapped():
-            return await self._log.query(ask)
 
     async def _run(self, app: str, command: Any, cost: int = 256) -> Any:
         with mapped():

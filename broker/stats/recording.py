@@ -9,7 +9,6 @@ Refuses to record for an app that does not exist (any more).
 import msgspec
 
 from broker import tenancy
-from broker.errors import NotFound
 from broker.events import StatsCounted, StatsRecorded, StatsRemoved
 from broker.stats.counters import Counters
 from broker.stats.projections import CURSOR_STREAM, cursor, day_stream
@@ -57,8 +56,7 @@ def record(rows: Rows, command: RecordStats, ms: int) -> Decision:
 
 
 def add(rows: Rows, command: AddStats, ms: int) -> Decision:
-    if not tenancy.app_exists(rows, command.app):
-        raise NotFound(f"there is no app {command.app!r}")
+    tenancy.require_app(rows, command.app)
     return Decision([_recorded(minute) for minute in command.minutes])
 
 

@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from api.rest.push_caller import TOKEN
-from broker.push.registration import REMOVED_AT_ONCE, ReportDevice
+from broker.push.registration import ReportDevice
+from broker.push.removal import REMOVED_AT_ONCE
 from tests.api.push_bodies import APNS, DEVICES, SUBSCRIPTIONS, enable_push, new_device
 from tests.api.rest_server import (
     JSON,
@@ -335,7 +336,7 @@ async def test_removing_more_devices_than_go_at_once(server: RestServer) -> None
         reply = await send(server.client, "POST", DEVICES, new_device(f"d{number}"))
         assert reply.status_code == 201
     assert (await server.client.delete(DEVICES)).status_code == 204
-    assert (await push.devices(server.app, limit=1)).items == ()
+    assert (await push.lists.devices(server.app, limit=1)).items == ()
 
 
 async def test_a_device_takes_its_subscriptions_along(server: RestServer) -> None:

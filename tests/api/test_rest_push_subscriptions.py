@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from broker.push.events import Subscription
-from broker.push.registration import REMOVED_AT_ONCE
+from broker.push.subscriptions import ENDED_AT_ONCE
 from broker.tenancy import NamespaceRules
 from tests.api.push_bodies import DEVICES, SUBSCRIPTIONS, enable_push, new_device
 from tests.api.rest_server import JSON, TYPES, RestServer, basic, decode, error_of, links
@@ -244,7 +244,7 @@ async def test_whose_are_to_go_must_be_said(pushed: RestServer, wanted: dict[str
 
 
 async def test_unsubscribing_from_more_than_go_at_once(pushed: RestServer) -> None:
-    for number in range(REMOVED_AT_ONCE + 1):
+    for number in range(ENDED_AT_ONCE + 1):
         wanted = Subscription(f"push:{number}", client_id="ann")
         await pushed.broker.push.subscribe(pushed.app, wanted)
     await subscribe(pushed, "push:0", deviceId="dev")

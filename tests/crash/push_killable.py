@@ -27,7 +27,7 @@ import trio
 
 import broker
 from broker import Broker
-from broker.push import outbox, outbox_log
+from broker.push import outbox_log, pages
 from broker.push.transport import SENT, Outgoing, Result, Verdict
 from storage import opening
 from tests.crash.killable import check_in_fork, serve
@@ -88,8 +88,8 @@ async def drained(b: Broker) -> None:
 
 
 async def live(life: Life) -> None:
-    outbox.PAGE_DEVICES, outbox.PAGE_PATIENCE_S = PAGE_DEVICES, PAGE_PATIENCE_S
-    outbox.LEASE_MS = LEASE_MS
+    pages.PAGE_DEVICES, pages.PAGE_PATIENCE_S = PAGE_DEVICES, PAGE_PATIENCE_S
+    pages.LEASE_MS = LEASE_MS
     provider = Provider(random.Random(life.seed))
     async with broker.open(Path(life.path), transports={TRANSPORT: provider}) as b:
         async with trio.open_nursery() as nursery:

@@ -21,7 +21,7 @@ async def list_devices(
     """Devices of an app, or of one of its clients."""
     if not 1 <= limit <= DEVICES_MAX:
         raise BadRequest(f"limit must be 1 to {DEVICES_MAX}", INVALID_ARGUMENTS)
-    page = await broker.push.devices(
+    page = await broker.push.lists.devices(
         existing_app(broker, app), client=client_id, limit=limit, api=None
     )
     return [_device_fields(device) for device in page.items]

@@ -156,7 +156,7 @@ class BeamsServer:
     async def whole(self) -> dict[str, Any]:
         """Everything that the broker knows of devices of Beams."""
         push, found = self.broker.push, {}
-        for device in (await push.devices(self.app, limit=1_000, api="beams")).items:
+        for device in (await push.lists.devices(self.app, limit=1_000, api="beams")).items:
             topics = await push.topics.page(self.app, device.id, INTERESTS, limit=5_000)
             recipient, names = push.recipient(self.app, device), [topic.name for topic in topics]
             found[device.id] = (device.client_id, device.metadata, recipient, names)

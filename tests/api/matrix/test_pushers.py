@@ -26,7 +26,7 @@ DELETION = {"app_id": APP_ID, "pushkey": PUSHKEY, "kind": None}
 async def recipients(server: RestServer) -> list[dict[str, Any]]:
     """What a transport is given of each device that there is."""
     push = server.broker.push
-    page = await push.devices(server.app, limit=1_000, api=MATRIX)
+    page = await push.lists.devices(server.app, limit=1_000, api=MATRIX)
     return [push.recipient(server.app, device) for device in page.items]
 
 
@@ -95,7 +95,7 @@ async def test_encryption_in_older_words(
     }
     given = {**without(encryption(), *(replaced.get(name, "") for name in older)), **older}
     await ann.fine(SET, encrypted(given=given))
-    (device,) = (await server.broker.push.devices(server.app, limit=2, api=MATRIX)).items
+    (device,) = (await server.broker.push.lists.devices(server.app, limit=2, api=MATRIX)).items
     months = server.broker.push._sealer.months
     assert months.has(server.app, device.id, encryption()["key_identifier"])
 

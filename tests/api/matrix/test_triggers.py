@@ -200,7 +200,7 @@ async def test_registering_again_makes_a_rejected_pusher_new(
     await notified.publish({"recipient": {"matrixChannel": "task"}, **SAYS})
     notified.fake.rejected.clear()
     await ann.fine(SET, pusher("a1", data={"url": notified.url + NOTIFY}))
-    page = await server.broker.push.devices(server.app, client=ANN, api=MATRIX, limit=9)
+    page = await server.broker.push.lists.devices(server.app, client=ANN, api=MATRIX, limit=9)
     assert {device.state for device in page.items} == {"ACTIVE"}
     await notified.publish({"recipient": {"matrixChannel": "news", "clientId": ANN}, **SAYS})
     assert notified.told == ["a1", "a2", "b1"]

@@ -7,8 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 import broker
-from broker import BadRequest, Broker, NotFound
+from broker import BadRequest, Broker, NotFound, offline
 from broker.beams.webhooks import EVENTS, OPENED, WEBHOOKS_MAX, Webhook, declared_id
+from storage import LogSettings
 from tests.broker.conftest import FakeClock
 
 ID = "8f9a6e22-2483-49aa-8552-125f1a4c5781"
@@ -102,3 +103,13 @@ async def test_they_go_with_their_app_and_stay_otherwise(path: Path, clock: Fake
         assert b.beams.webhooks("second") == []
         await b.rebuild()
         assert b.beams.webhooks(b.default_app()) == [kept]
+
+
+@pytest.mark.parametrize("events", [EVENTS, (OPENED,)])
+async def test_verify_finds_them_as_they_were_folded(
+    path: Path, clock: FakeClock, events: tuple[str, ...]
+) -> None:
+    async with broker.open(path, clock=clock) as b:
+        await b.beams.create(b.default_app())
+        await b.beams.add_webhook(b.default_app(), URL, events=events)
+    assert offline.verify(path, LogSettings()) == []

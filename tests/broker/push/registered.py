@@ -53,14 +53,14 @@ async def records(b: Broker, app: str, kind: Kind = Kind.PUSH) -> list[Record]:
 
 async def subscriptions(b: Broker, app: str, **where: Any) -> set[tuple[str, str]]:
     """(channel, whose): a device is `d:id`, a client `c:id`."""
-    found = (await b.push.subscriptions(app, **where, limit=1_000)).items
+    found = (await b.push.lists.subscriptions(app, **where, limit=1_000)).items
     whose = {(s.channel, f"d:{s.device_id}" if s.device_id else f"c:{s.client_id}") for s in found}
     assert len(whose) == len(found)
     return whose
 
 
 async def ids(b: Broker, app: str, **where: Any) -> set[str]:
-    found = (await b.push.devices(app, **where, limit=1_000)).items
+    found = (await b.push.lists.devices(app, **where, limit=1_000)).items
     return {device.id for device in found}
 
 

@@ -1,6 +1,6 @@
 """The key file as many tasks use it: how few writes they come to, and what each is told."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from threading import Event
@@ -24,6 +24,7 @@ class GatedFile(KeyFile):
         super().__init__(directory)
         self.entered, self.go = Event(), Event()
         self.writes: list[set[str]] = []
+        self.destroyed: list[set[str]] = []
         self.refuses = 0
 
     def create(self, keys: dict[str, bytes]) -> None:
@@ -34,6 +35,10 @@ class GatedFile(KeyFile):
             self.refuses -= 1
             raise LogFull("the key file cannot be written")
         super().create(keys)
+
+    def destroy(self, ids: Iterable[str]) -> None:
+        self.destroyed.append(set(ids))
+        super().destroy(ids)
 
 
 @pytest.fixture
@@ -119,7 +124,23 @@ async def test_what_one_destroys_another_does_not_create_by_the_way(file: GatedF
     """A key that was asked for, written and destroyed does not come back with the next write."""
     keys = Keys(file)
     async with writing(keys, file) as nursery:
-        nursery.start_soon(keys.destroy, {"first"}, lambda _: False)
+        nursery.start_soon(keys.destroy, {"first"}, lambda _: set())
         await wait_all_tasks_blocked()
         nursery.start_soon(keys.ensure, {"later": key(2)})
     assert keys.ids() == {"later"}
+
+
+async def test_who_destroys_during_a_write_shares_the_next(file: GatedFile) -> None:
+    """But for keys that are in use by then."""
+    keys = Keys(file)
+    ids = {str(number) for number in range(20)}
+    keys_of_all = {id_: key(1) for id_ in ids}
+    file.go.set()
+    await keys.ensure(keys_of_all)
+    file.go.clear()
+    file.entered.clear()
+    async with writing(keys, file) as nursery:
+        for id_ in ids:
+            nursery.start_soon(keys.destroy, {id_}, lambda _: {"3", "7"})
+    assert keys.ids() == {"first", "3", "7"}
+    assert [gone for gone in file.destroyed if gone] == [ids - {"3", "7"}]

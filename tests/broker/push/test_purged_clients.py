@@ -18,7 +18,7 @@ async def test_its_devices_and_subscriptions_go_and_others_stay(opened: Broker):
     await opened.purge(app, client_id="me")
     assert await ids(opened, app, api=None) == {"yours"}
     assert push.recipient(app, device) == {}  # its key is gone
-    left = await push.subscriptions(app, limit=10)
+    left = await push.lists.subscriptions(app, limit=10)
     assert [one.client_id for one in left.items] == ["you"]
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from broker import Broker
+from broker.push.lists import Page
 from broker.push.rows import NAME_BYTES_MAX
-from broker.push.service import Page
 from tests.broker.push.registered import CHANNEL, enabled, of_client, of_device, registered
 
 SEED = int(os.environ.get("TIDELOG_SEED", random.randrange(1 << 32)))
@@ -51,18 +51,18 @@ async def app(opened: Broker) -> str:
 @pytest.mark.parametrize("limit", LIMITS)
 async def test_devices_by_pages(opened: Broker, app: str, limit: int) -> None:
     push = opened.push
-    everything = await walked(push.devices, app, limit)
+    everything = await walked(push.lists.devices, app, limit)
     assert sorted(d.id for d in everything) == DEVICES
     assert everything == [push.device(app, d.id) for d in everything]
-    mine = await walked(push.devices, app, limit, client="me")
+    mine = await walked(push.lists.devices, app, limit, client="me")
     assert sorted(d.id for d in mine) == DEVICES[:3]
-    assert await walked(push.devices, app, limit, client="nobody") == []
+    assert await walked(push.lists.devices, app, limit, client="nobody") == []
 
 
 @pytest.mark.parametrize("limit", LIMITS)
 async def test_subscriptions_by_pages(opened: Broker, app: str, limit: int) -> None:
     async def found(**where: Any) -> list[tuple[str, str | None, str | None]]:
-        items = await walked(opened.push.subscriptions, app, limit, **where)
+        items = await walked(opened.push.lists.subscriptions, app, limit, **where)
         return sorted(((s.channel, s.device_id, s.client_id) for s in items), key=lambda s: str(s))
 
     everything = await found()
@@ -82,13 +82,13 @@ async def test_subscriptions_by_pages(opened: Broker, app: str, limit: int) -> N
 async def test_channels_by_pages_in_the_order_of_names(
     opened: Broker, app: str, limit: int
 ) -> None:
-    assert await walked(opened.push.channels, app, limit) == CHANNELS
+    assert await walked(opened.push.lists.channels, app, limit) == CHANNELS
     for channel in CHANNELS[::2]:
         await opened.push.unsubscribe(app, device=DEVICES[0], channel=channel)
         await opened.push.unsubscribe(app, client="me", channel=channel)
     await opened.push.unsubscribe(app, device=DEVICES[2])
     expected = [channel for channel in CHANNELS if channel != CHANNELS[2]]
-    assert await walked(opened.push.channels, app, limit) == expected[1:]
+    assert await walked(opened.push.lists.channels, app, limit) == expected[1:]
 
 
 async def test_what_comes_and_goes_between_pages(opened: Broker, app: str) -> None:
@@ -97,7 +97,7 @@ async def test_what_comes_and_goes_between_pages(opened: Broker, app: str) -> No
     choices, push = random.Random(SEED), opened.push
     found: list[str] = []
     gone: set[str] = set()
-    page = await push.devices(app, limit=1)
+    page = await push.lists.devices(app, limit=1)
     for number in range(100):
         found += [device.id for device in page.items]
         if page.next is None:
@@ -107,7 +107,7 @@ async def test_what_comes_and_goes_between_pages(opened: Broker, app: str) -> No
             gone.add(choices.choice(sorted(set(DEVICES) - gone)))
             for id_ in gone:
                 await push.remove(app, device=id_)
-        page = await push.devices(app, limit=1, after=page.next)
+        page = await push.lists.devices(app, limit=1, after=page.next)
     assert page.next is None
     assert len(found) == len(set(found))
     assert set(found) >= set(DEVICES) - gone
@@ -121,15 +121,15 @@ async def test_long_names_are_told_apart(opened: Broker) -> None:
     names += ["push:a:b", "push:a", "push:ü", "push:" + "\u6f22" * 200]
     for name in names:
         await opened.push.subscribe(app, of_client("me", name))
-    found = list((await opened.push.channels(app, limit=100)).items)
+    found = list((await opened.push.lists.channels(app, limit=100)).items)
     assert sorted(found) == sorted(names)
     in_order = [name for name in found if len(name.encode()) <= NAME_BYTES_MAX]
     assert in_order == sorted(in_order, key=str.encode)
     for name in names:
-        (one,) = (await opened.push.subscriptions(app, channel=name, limit=9)).items
+        (one,) = (await opened.push.lists.subscriptions(app, channel=name, limit=9)).items
         assert one.channel == name
         await opened.push.unsubscribe(app, channel=name, client="me")
-    assert (await opened.push.channels(app, limit=100)).items == ()
+    assert (await opened.push.lists.channels(app, limit=100)).items == ()
 
 
 async def test_ids_of_any_length(opened: Broker) -> None:
@@ -140,8 +140,8 @@ async def test_ids_of_any_length(opened: Broker) -> None:
         await opened.push.subscribe(app, of_device(name))
         await opened.push.subscribe(app, of_client(name))
     for name in names:
-        (device,) = (await opened.push.devices(app, client=name, limit=9)).items
+        (device,) = (await opened.push.lists.devices(app, client=name, limit=9)).items
         assert device.id == name
         for where in ({"device": name}, {"client": name}):
-            (one,) = (await opened.push.subscriptions(app, **where, limit=9)).items
+            (one,) = (await opened.push.lists.subscriptions(app, **where, limit=9)).items
             assert (one.channel, one.device_id or one.client_id) == (CHANNEL, name)

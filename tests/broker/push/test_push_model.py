@@ -24,7 +24,7 @@ from broker.domain import broker_domain
 from broker.event import Kind
 from broker.purge import carry_out
 from broker.purge import pending as purges
-from broker.push import expansion, registration, registry
+from broker.push import expansion, registry
 from broker.push.events import Selector, Subscription
 from broker.push.key_ids import key_id
 from broker.push.registration import ReportDevice
@@ -51,7 +51,9 @@ CHANNELS = ["push:a", "push:b", "push:c"]
 @pytest.fixture(autouse=True)
 def _quick(probe_in_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few devices are many."""
-    monkeypatch.setattr(registration, "REMOVED_AT_ONCE", 3)
+    monkeypatch.setattr("broker.push.removal.REMOVED_AT_ONCE", 3)
+    monkeypatch.setattr("broker.push.removal.LOOKED_AT_MAX", 4)
+    monkeypatch.setattr("broker.push.subscriptions.ENDED_AT_ONCE", 3)
 
 
 Step = Callable[[], Awaitable[None]]
@@ -228,18 +230,18 @@ class History:
                 device.api,
                 model.devices[device.id].found_by if device.id in model.devices else "",
             )
-            for device in (await self.push.devices(app, limit=100, api=None)).items
+            for device in (await self.push.lists.devices(app, limit=100, api=None)).items
         }
         assert found == model.devices
         for client in CLIENTS:
-            page = await self.push.devices(app, client=client, limit=100, api=None)
+            page = await self.push.lists.devices(app, client=client, limit=100, api=None)
             assert {device.id for device in page.items} == model.of_client(client)
 
     async def compare_subscriptions(self, app: str, model: AppModel) -> None:
         ways: list[dict[str, str]] = [{}, *({"channel": name} for name in CHANNELS)]
         ways += [{"device": id_} for id_ in DEVICES] + [{"client": id_} for id_ in CLIENTS]
         for where in ways:
-            page = await self.push.subscriptions(app, limit=100, **where)
+            page = await self.push.lists.subscriptions(app, limit=100, **where)
             found = [(s.channel, _of(s)) for s in page.items]
             assert len(found) == len(set(found))
             assert set(found) == {
@@ -248,7 +250,7 @@ class History:
                 if where.get("channel", channel) == channel and where.get(of[0], of[1]) == of[1]
                 and (of[0] in where or not {"device", "client"} & set(where))
             }  # fmt: skip
-        assert list((await self.push.channels(app, limit=100)).items) == model.channels()
+        assert list((await self.push.lists.channels(app, limit=100)).items) == model.channels()
 
     def compare_reached(self, app: str, model: AppModel) -> None:
         for channel in CHANNELS:

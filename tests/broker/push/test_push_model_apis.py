@@ -28,8 +28,8 @@ LIMIT = 2
 @pytest.fixture(autouse=True)
 def _quick(probe_in_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few devices, and few topics, are many."""
-    monkeypatch.setattr("broker.push.registration.REMOVED_AT_ONCE", 3)
-    monkeypatch.setattr("broker.push.registration.TOPICS_AS_ONE", 2)
+    monkeypatch.setattr("broker.push.removal.REMOVED_AT_ONCE", 3)
+    monkeypatch.setattr("broker.push.removal.TOPICS_AS_ONE", 2)
     monkeypatch.setattr("broker.push.expansion.LOOKED_AT_MAX", 5)
 
 

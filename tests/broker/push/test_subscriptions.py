@@ -3,8 +3,9 @@
 import pytest
 
 from broker import BadRequest, Broker, NotFound, Unauthorized
-from broker.push import registration
-from broker.push.events import ChannelSubscribed, ChannelUnsubscribed, DeviceRemoved
+from broker.push.events import BEAMS, ChannelSubscribed, ChannelUnsubscribed, DeviceRemoved
+from broker.push.removal import RemoveDevices
+from broker.push.subscriptions import Unsubscribe
 from tests.broker.push.registered import (
     CHANNEL,
     enabled,
@@ -20,7 +21,7 @@ OTHER = "push:other"
 
 
 async def channels(b: Broker, app: str) -> list[str]:
-    return list((await b.push.channels(app, limit=1_000)).items)
+    return list((await b.push.lists.channels(app, limit=1_000)).items)
 
 
 async def test_a_device_and_a_client_subscribe(opened: Broker) -> None:
@@ -118,21 +119,39 @@ async def test_many_are_removed_a_few_at_a_time(
     opened: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No transaction is as long as the list of devices."""
-    monkeypatch.setattr(registration, "REMOVED_AT_ONCE", 3)
+    monkeypatch.setattr("broker.push.removal.REMOVED_AT_ONCE", 3)
+    monkeypatch.setattr("broker.push.subscriptions.ENDED_AT_ONCE", 3)
     app = await enabled(opened)
     names = [f"d{number}" for number in range(10)]
     await registered(opened, app, *names, client_id="me")
     for number in range(7):
         await opened.push.subscribe(app, of_client("you", f"push:{number}"))
-    command = registration.Unsubscribe(app, client="you")
+    command = Unsubscribe(app, client="you")
     outcome = await opened.submit(command, app=app)
     assert (len(outcome.serials), outcome.reply) == (3, True)
     await opened.push.unsubscribe(app, client="you")
     assert await channels(opened, app) == []
-    first = await opened.submit(registration.RemoveDevices(app, client="me"), app=app)
-    assert (len(first.serials), len(first.reply[0]), first.reply[1]) == (3, 3, True)
+    first = await opened.submit(RemoveDevices(app, client="me"), app=app)
+    assert (len(first.serials), len(first.reply.ids)) == (3, 3)
+    assert first.reply.next is not None
     await opened.push.remove(app, client="me")
     assert await ids(opened, app) == set()
     events = [record.event for record in await records(opened, app)]
     assert sum(isinstance(event, DeviceRemoved) for event in events) == len(names)
     assert sum(isinstance(event, ChannelUnsubscribed) for event in events) == 7
+
+
+async def test_few_among_many_are_removed_in_short_looks(
+    opened: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No transaction is as long as the list of those that stay."""
+    monkeypatch.setattr("broker.push.removal.LOOKED_AT_MAX", 3)
+    app = opened.default_app()
+    names = [f"d{number}" for number in range(10)]
+    await registered(opened, app, *names)
+    await registered(opened, app, "x", "y", api=BEAMS)
+    first = (await opened.submit(RemoveDevices(app, api=BEAMS), app=app)).reply
+    assert first.next is not None, "there are more to look at"
+    await opened.push.remove(app, api=BEAMS)
+    left = (await opened.push.lists.devices(app, limit=100, api=None)).items
+    assert {one.id for one in left} == set(names)

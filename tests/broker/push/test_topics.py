@@ -8,7 +8,7 @@ from broker.errors import BadRequest, NotFound
 from broker.event import Kind
 from broker.push import topic_rows
 from broker.push.events import INTERESTS, MATRIX_CHANNELS, TopicsChanged
-from broker.push.registration import RemoveDevices
+from broker.push.removal import RemoveDevices
 from broker.push.rows import TOPIC_BYTES_MAX
 from broker.push.topics import TooManyTopics
 from tests.broker.push.registered import (
@@ -143,7 +143,7 @@ async def test_nobody_elses(opened: Broker, app: str) -> None:
     for where in ({}, {"channel": CHANNEL}):
         assert await subscriptions(opened, app, **where) == {(CHANNEL, "d:e")}
     assert await subscriptions(opened, app, device="d") == set()
-    assert list((await opened.push.channels(app, limit=9)).items) == [CHANNEL]
+    assert list((await opened.push.lists.channels(app, limit=9)).items) == [CHANNEL]
 
 
 async def test_of_a_device_that_is_not_there(opened: Broker, app: str) -> None:
@@ -182,14 +182,14 @@ async def test_devices_with_many_topics_are_removed_few_at_a_time(
     opened: Broker, app: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The log is not busy with a user's devices for as long as it takes to remove all of them."""
-    monkeypatch.setattr("broker.push.registration.REMOVED_AT_ONCE", 10)
+    monkeypatch.setattr("broker.push.removal.REMOVED_AT_ONCE", 10)
     for device in ("d", "e"):
         await opened.push.topics.replace(app, device, INTERESTS, map(str, range(900)), MANY)
     await registered(opened, app, *"abc")
-    ids, removed, more = {*"abcde"}, set(), True
-    while more:
-        outcome = await opened.submit(RemoveDevices(app), app=app)
-        gone, more = outcome.reply
+    ids, removed, place = {*"abcde"}, set(), b""
+    while place is not None:
+        outcome = await opened.submit(RemoveDevices(app, after=place), app=app)
+        gone, place = outcome.reply
         assert len(set(gone) & {"d", "e"}) <= 1
         assert gone
         removed |= set(gone)

@@ -254,7 +254,7 @@ async def test_a_device_whose_key_is_gone_is_not_tried(
     attempts: Attempts, sealer: Sealer, gateway: Gateway
 ) -> None:
     known = await device(sealer)
-    await sealer.destroy({"app:d"}, lambda _: False)
+    await sealer.destroy({"app:d"}, lambda _: set())
     tried = await attempts.to_device(ROW, known, 0, NOW_MS)
     assert (tried.result.code, tried.again_ms) == (NO_RECIPIENT, None)
     assert gateway.got == []

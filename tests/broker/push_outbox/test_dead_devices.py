@@ -9,9 +9,9 @@ import trio
 
 from broker.event import Kind
 from broker.push.attempts import FAILED
+from broker.push.deliveries import LOG_RETRY_S
 from broker.push.events import ABLY, BEAMS, INTERESTS, MATRIX
 from broker.push.key_ids import device_of
-from broker.push.outbox import LOG_RETRY_S
 from storage.keyfile import NAME
 from tests.broker.acting import Time
 from tests.broker.push_outbox.delivering import CHANNEL, Delivering

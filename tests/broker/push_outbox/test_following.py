@@ -11,7 +11,7 @@ from broker import NotFound
 from broker.event import Kind
 from broker.push import expansion, outbox_log
 from broker.push.events import BEAMS, Following, PublishAccepted, PushReported, Selector, Tally
-from broker.push.outbox import PAGE_PATIENCE_S
+from broker.push.pages import PAGE_PATIENCE_S
 from broker.push.tallies import First, merged, tally
 from broker.retention import PUBLISHES_RETENTION_MS
 from tests.broker.acting import Time
@@ -33,7 +33,7 @@ USERS = ("u0", "u1", "u2", "nobody")
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.push.outbox.PAGE_DEVICES", 3)
+    monkeypatch.setattr("broker.push.pages.PAGE_DEVICES", 3)
 
 
 async def people(b: Delivering) -> None:

@@ -15,8 +15,9 @@ from broker.push import order
 from broker.push.attempts import ATTEMPT_S_MAX
 from broker.push.events import ABLY, BEAMS, MATRIX, MATRIX_CHANNELS, Selector
 from broker.push.lifetime import TTL_MS_MAX
-from broker.push.outbox import LEASE_MS, PAGE_PATIENCE_S, PUBLISHES_AT_ONCE
+from broker.push.outbox import PUBLISHES_AT_ONCE
 from broker.push.outbox_log import PublishRow
+from broker.push.pages import LEASE_MS, PAGE_PATIENCE_S
 from broker.push.rows import digest
 from storage.serial import pack
 from tests.broker.acting import Time
@@ -138,7 +139,7 @@ async def test_who_comes_later_in_an_earlier_publish_is_waited_for(
     outbox: Delivering, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The earlier one is at its first page, the device is on its last."""
-    monkeypatch.setattr("broker.push.outbox.PAGE_DEVICES", 1)
+    monkeypatch.setattr("broker.push.pages.PAGE_DEVICES", 1)
     names = [f"m{number}" for number in range(5)]
     await outbox.registered(*names, api=MATRIX)
     await notify(outbox, 0, channel=CHANNEL)
@@ -160,7 +161,7 @@ async def test_who_comes_later_in_an_earlier_publish_is_waited_for(
 async def test_who_was_reached_by_an_earlier_one_does_not_wait_for_its_other_pages(
     outbox: Delivering, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.push.outbox.PAGE_DEVICES", 1)
+    monkeypatch.setattr("broker.push.pages.PAGE_DEVICES", 1)
     await outbox.registered("a", "b", api=MATRIX)
     await notify(outbox, 0, channel=CHANNEL)
     await outbox.until_delivered()
@@ -211,7 +212,7 @@ async def test_who_leaves_an_earlier_publish_does_not_wait_for_ever(
     outbox: Delivering, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was to be reached by it on its last page, and is subscribed no more when that comes."""
-    monkeypatch.setattr("broker.push.outbox.PAGE_DEVICES", 1)
+    monkeypatch.setattr("broker.push.pages.PAGE_DEVICES", 1)
     await outbox.registered("a", "b", api=MATRIX)
     await notify(outbox, 0, channel=CHANNEL)
     await outbox.until_delivered()
@@ -301,7 +302,7 @@ async def test_what_waits_is_not_told_before_what_has_not_begun_again(
     path: Path, time: Time, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a restart not all that was left is in memory at once."""
-    monkeypatch.setattr("broker.push.outbox.PAGE_DEVICES", 1)
+    monkeypatch.setattr("broker.push.pages.PAGE_DEVICES", 1)
     answer = gateway.always["slow"] = trio.Event()
     *others, last = sorted((f"m{number}" for number in range(5)), key=digest)
     async with delivering(path, time, gateway) as first:

@@ -117,7 +117,7 @@ async def test_a_repeated_message_asks_once(outbox: Delivering, time: Time) -> N
 async def test_page_by_page_everybody_once(
     outbox: Delivering, time: Time, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    monkeypatch.setattr("broker.push.outbox.PAGE_DEVICES", 3)
+    monkeypatch.setattr("broker.push.pages.PAGE_DEVICES", 3)
     names = [f"d{number}" for number in range(count)]
     await outbox.registered(*names[::2])
     for name in names[1::2]:

@@ -32,7 +32,7 @@ IN_ORDER = NAMES[:4]
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.push.outbox.PAGE_DEVICES", PAGE)
+    monkeypatch.setattr("broker.push.pages.PAGE_DEVICES", PAGE)
 
 
 async def test_what_waits_is_delivered_by_the_next(

@@ -10,7 +10,8 @@ import trio
 from broker import randomness
 from broker.push.attempts import RETRY_MS
 from broker.push.lanes import AT_ONCE, FAILURES_TO_OPEN, OPEN_S_MIN
-from broker.push.outbox import LEASE_MS, PAGE_PATIENCE_S, PUBLISHES_AT_ONCE
+from broker.push.outbox import PUBLISHES_AT_ONCE
+from broker.push.pages import LEASE_MS, PAGE_PATIENCE_S
 from broker.push.transport import SENT, Verdict
 from tests.broker.acting import Time
 from tests.broker.push_outbox.delivering import CHANNEL, Delivering
@@ -148,7 +149,7 @@ async def test_what_is_still_under_way_is_not_tried_beside_it(
     outbox: Delivering, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long it takes: a lease is for what a crash left behind."""
-    monkeypatch.setattr("broker.push.outbox.LEASE_MS", 100)
+    monkeypatch.setattr("broker.push.pages.LEASE_MS", 100)
     answer = trio.Event()
     outbox.gateway.says("a", answer)
     await outbox.notify(recipient=address("a"))
@@ -181,7 +182,7 @@ async def test_no_more_than_so_many_are_tried_again_at_once(
     outbox: Delivering, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever else happens while they are; and the others have their turn."""
-    monkeypatch.setattr("broker.push.outbox.TRIED_AGAIN_AT_ONCE", 3)
+    monkeypatch.setattr("broker.push.retries.TRIED_AGAIN_AT_ONCE", 3)
     answer = trio.Event()
     for number in range(8):
         outbox.gateway.says(f"a{number}", trouble(retry_after_ms=1), answer)

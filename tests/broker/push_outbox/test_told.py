@@ -34,7 +34,7 @@ def devices(*names: str, client: str | None = "me") -> list[Device]:
 async def test_a_device_that_subscribes_itself_after_it_was_told_through_its_client(
     outbox: Delivering, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.push.outbox.PAGE_DEVICES", 1)
+    monkeypatch.setattr("broker.push.pages.PAGE_DEVICES", 1)
     names = ["m1", "m2", "m3"]
     await outbox.registered("other")
     for name in names:
