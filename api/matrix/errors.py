@@ -64,7 +64,6 @@ _OF_STATUS = {
     404: Why.NOT_FOUND,
     405: Why.NO_SUCH_METHOD,
     413: Why.TOO_LARGE,
-    429: Why.LIMIT_EXCEEDED,
 }
 
 

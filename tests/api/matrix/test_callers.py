@@ -63,10 +63,10 @@ async def test_versions_need_no_token(ann: Asking) -> None:
     assert await Asking(ann.client).fine(VERSIONS) == {"versions": ["v1.11"]}
 
 
-@pytest.mark.parametrize("header", ["Basic", "Bearer", "", "MAC x", "x"])
-async def test_what_is_no_bearer_token_is_missing(ann: Asking, header: str) -> None:
-    reply = await Asking(ann.client)(LIST, headers={"Authorization": header})
-    assert refusal(reply) == (401, "M_MISSING_TOKEN")
+async def test_what_is_no_bearer_token_is_missing(ann: Asking) -> None:
+    for header in ("Basic", "Bearer", "", "MAC x", "x"):
+        reply = await Asking(ann.client)(LIST, headers={"Authorization": header})
+        assert refusal(reply) == (401, "M_MISSING_TOKEN"), header
 
 
 async def test_an_api_key_is_nobody(ann: Asking, server: RestServer) -> None:
@@ -97,17 +97,17 @@ NOBODY: dict[str, Make] = {
 }
 
 
-@pytest.mark.parametrize("name", NOBODY)
-async def test_tokens_of_no_user(ann: Asking, server: RestServer, name: str) -> None:
-    made = NOBODY[name](server)
-    token = made if isinstance(made, str) else await made
-    headers = {b"Host": HOST["Host"].encode(), b"Authorization": f"Bearer {token}".encode()}
-    for route in GUARDED:
-        reply = await ann.client.request(
-            *_target(route), headers=headers, json=pusher(), params={"access_token": "x"}
-        )
-        assert refusal(reply) == (401, "M_UNKNOWN_TOKEN")
-        assert reply.json().get("soft_logout", False) is (name == "expired")
+async def test_tokens_of_no_user(ann: Asking, server: RestServer) -> None:
+    for name, make in NOBODY.items():
+        made = make(server)
+        token = made if isinstance(made, str) else await made
+        headers = {b"Host": HOST["Host"].encode(), b"Authorization": f"Bearer {token}".encode()}
+        for route in GUARDED:
+            reply = await ann.client.request(
+                *_target(route), headers=headers, json=pusher(), params={"access_token": "x"}
+            )
+            assert refusal(reply) == (401, "M_UNKNOWN_TOKEN"), name
+            assert reply.json().get("soft_logout", False) is (name == "expired"), name
 
 
 def _target(route: str) -> tuple[str, str]:
