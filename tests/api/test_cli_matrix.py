@@ -9,7 +9,7 @@ import pytest
 import trio
 
 import broker
-from tests.api.command_line import Ended, Serving, fine, inside, serving
+from tests.api.command_line import Ended, Serving, fine, inside, serving, tidelog
 
 Run = Callable[..., Ended]
 APP_ID = "de.gematik.erezept.ios"
