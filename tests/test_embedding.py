@@ -14,6 +14,7 @@ STUCK_S = 60
 PROGRAMS = {
     "broker.blocking": '{"id":7}\ncreated\n',
     "broker.aio": 'paid {"id":8}\n',
+    "serve_in": "served\n",
 }
 """By a word of theirs: what they print."""
 _PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
