@@ -16,7 +16,8 @@ import logging
 import os
 import signal
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,9 @@ from api.app import create_app
 from api.config import ConfigError, Configuration, Declarations
 from api.config.catalogue import ProcessSettings
 from api.config.declared import DeclaredMatrix, webhook_of
+from api.metrics import service as metrics
+from api.metrics.catalogue import Sources
+from api.metrics.loop_lag import LoopLag
 from api.push.transports import Transports, build_transports
 from api.realtime.server import realtime
 from api.tls import DevCertificate
@@ -165,14 +169,16 @@ class _Server:
         settings = self._configuration.server
         async with realtime(opened, settings) as connections, trio.open_nursery() as nursery:
             serve = partial(listener.serve, shutdown=self._stopping, realtime=connections)
-            try:
-                sandbox = self._configuration.process.sandbox
-                app = create_app(opened, settings, sandbox=sandbox, transports=transports)
+            sandbox = self._configuration.process.sandbox
+            app = create_app(opened, settings, sandbox=sandbox, transports=transports)
+            with _named(settings.host, settings.port):
                 listening = await nursery.start(serve, app, settings, context)
-            except OSError as error:
-                raise CannotListen(
-                    f"cannot listen on {settings.host} port {settings.port}: {_reason(error)}"
-                ) from error
+            if settings.metrics_port:
+                sources = Sources(opened, listening.admission, connections, LoopLag())
+                measuring = partial(metrics.serve, shutdown=self._stopping)
+                with _named(settings.metrics_host, settings.metrics_port):
+                    await nursery.start(measuring, sources, settings)
+                nursery.start_soon(sources.loop_lag.run, self._stopping)
             self._listening.set()
             task_status.started(listening.port)
 
@@ -221,6 +227,15 @@ class _Server:
                 logger.error("the configuration was not reloaded: %s", error)
             else:
                 logger.info("the configuration's declarations were reloaded")
+
+
+@contextmanager
+def _named(host: str, port: int) -> Iterator[None]:
+    """Raises CannotListen with the address for what the system says."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {host} port {port}: {_reason(error)}") from error
 
 
 def _reason(error: OSError) -> str:

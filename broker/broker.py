@@ -42,7 +42,7 @@ from broker.matrix.service import Matrix
 from broker.messages import history
 from broker.messages.history import HistoryPage, HistoryQuery, PresencePage
 from broker.messages.message import Message
-from broker.metrics import Metrics
+from broker.metrics import Answers, Metrics
 from broker.publisher import Published, Publisher
 from broker.push.attempts import Attempts
 from broker.push.channel_transport import TRANSPORT, ChannelTransport
@@ -76,6 +76,7 @@ class Broker:
         self.series = series
         self.clock = clock
         self.metrics = Metrics()
+        self.answers = Answers()
         self.apps = Apps(self.submit, self.rows, self._purge_pending)
         self.matrix = Matrix(self.submit, self.rows)
         self.epoch = Epoch(log, settings, series)
@@ -180,6 +181,7 @@ class Broker:
     ) -> HistoryPage:
         """A page of a channel's messages, or of those that a filter matches."""
         self._check_limit(query)
+        self.metrics.history_reads += 1
         with mapped():
             return await history.history(self.log, app, channel, query, self.series, selected)
 
@@ -194,6 +196,7 @@ class Broker:
         """A page of what members did. Raises as `history` does."""
         principal.require("history", channel)
         self._check_limit(query)
+        self.metrics.history_reads += 1
         with mapped():
             return await history.presence_history(self.log, principal.app_id, channel, query)
 

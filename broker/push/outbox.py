@@ -15,6 +15,7 @@ notification: the page that was at work is done again.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import islice
@@ -94,6 +95,7 @@ class Outbox:
     ) -> None:
         self.attempts = attempts
         self.counts = dict.fromkeys(Verdict, 0)
+        self.by_transport: Counter[tuple[str, Verdict]] = Counter()
         self._log = log
         self._push = push
         self._reports = reports
@@ -331,12 +333,18 @@ class Outbox:
 
     async def _report(self, row: PublishRow, device: Device | None, tried: Tried) -> None:
         """What an attempt says of its device, and then to those who look: who was told reads it."""
-        self.counts[tried.result.verdict] += 1
+        self._count(row, device, tried.result.verdict)
         if device is not None:
             device = await self._reported(row.app, device, tried)
         if tried.result.verdict not in (Verdict.SENT, Verdict.TRANSIENT):
             of = render(row.serial, self._series)
             self._reports.failed(row.app, of, device, tried.result)
+
+    def _count(self, row: PublishRow, device: Device | None, verdict: Verdict) -> None:
+        """By transport, as far as there is one: what else an address names is its sender's."""
+        named = device.transport if device else (row.selector.recipient or {}).get("transportType")
+        self.counts[verdict] += 1
+        self.by_transport[named if named in self.attempts.transports else "none", verdict] += 1
 
     async def _reported(self, app: str, device: Device, tried: Tried) -> Device:
         stands = standing(device, tried)
