@@ -21,6 +21,8 @@ DOCUMENTS = (
     "docs/push.md",
     "docs/matrix.md",
     "docs/beams.md",
+    "docs/settings.md",
+    "docs/metrics.md",
 )
 _PATH = re.compile(r"`((?:\.ci|api|bench|broker|storage|tests)/[\w./*-]*)`|\]\(([\w./-]+)\)")
 _COMMAND = re.compile(r"tidelog ([a-z]+)")
