@@ -18,6 +18,7 @@ import trio
 
 from broker import administration, purge, randomness, retention, tenancy
 from broker.apps import Apps
+from broker.audit import Audit
 from broker.auth import revocation_requests, token_requests
 from broker.auth.authentication import authenticate, still_valid
 from broker.auth.credentials import Principal
@@ -79,6 +80,7 @@ class Broker:
         self.answers = Answers()
         self.apps = Apps(self.submit, self.rows, self._purge_pending)
         self.matrix = Matrix(self.submit, self.rows)
+        self.audit = Audit(log, self.submit)
         self.epoch = Epoch(log, settings, series)
         self.epoch.hub.watch(Kind.SYSTEM, lambda _: self.apps.forget())
         self._purging = trio.Lock()
