@@ -19,7 +19,7 @@ MIB = 1024 * KIB
 PORT_MAX = 65_535
 MAY_BE_ZERO = frozenset(
     {"port", "require_tls", "shutdown_grace_ms", "linger_ms", "storage_failure_linger_ms"}
-    | {"matrix_requests_max", "metrics_port"}
+    | {"matrix_requests_max", "metrics_port", "drain_window_ms"}
 )
 
 
@@ -56,6 +56,11 @@ class ServerSettings:
     )
     shutdown_grace_ms: int = setting(
         10_000, "ms", "time that requests already accepted have to finish on shutdown"
+    )
+    drain_window_ms: int = setting(
+        2_000,
+        "ms",
+        "time over which clients are told to come back on shutdown; at most half of the grace",
     )
 
     idle_interval_ms: int = setting(
