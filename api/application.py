@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from quart import Response, current_app, request
+from quart import Response, current_app, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -65,25 +65,29 @@ def path_of(target: bytes) -> str:
 
 
 def _handle_errors(app: QuartTrio, refuse: Refuse) -> None:
+    def answer(error: BrokerError, headers: Headers) -> Response:
+        g.refused_code = error.code  # api.request_counting
+        return refuse(error, headers)
+
     async def refused(error: BrokerError) -> Response:
         if error.status >= 500:
             logger.error("%s: %s", _route(), error.message)
-        return refuse(error, [])
+        return answer(error, [])
 
     async def http_error(error: HTTPException) -> Response:
         """What the router refuses, in our words."""
         if isinstance(error, MethodNotAllowed):
             allowed = ", ".join(sorted({*(error.valid_methods or ()), "OPTIONS"}))
             refusal: BrokerError = BadRequest("method not allowed", METHOD_NOT_ALLOWED, 405)
-            return refuse(refusal, [("Allow", allowed)])
+            return answer(refusal, [("Allow", allowed)])
         if error.code == 404:
-            return refuse(NotFound("there is nothing at this path"), [])
+            return answer(NotFound("there is nothing at this path"), [])
         status = error.code or 500
-        return refuse(BadRequest(error.name, status * 100, status), [])
+        return answer(BadRequest(error.name, status * 100, status), [])
 
     async def bug(error: Exception) -> Response:
         logger.error("unexpected error in %s", _route(), exc_info=error)
-        return refuse(BrokerError("internal error", INTERNAL, 500), [])
+        return answer(BrokerError("internal error", INTERNAL, 500), [])
 
     app.register_error_handler(BrokerError, refused)
     app.register_error_handler(HTTPException, http_error)

@@ -9,7 +9,8 @@ Invariants: every accepted connection is either in `Admission` or being turned a
 number; until it is served it has a deadline; no exception of one connection reaches another.
 Shutdown, by the event or by cancelling `serve`, goes: stop accepting, cut off what has not sent a
 whole request, let the rest finish within the grace, abort what is left, then shut the application
-down.
+down. Realtime connections, which would all come back at once, are told one after another, within
+`drain_window_ms`; until it is told, each is served as ever.
 
 Fault model: clients that send nothing, too slowly, too much or garbage, and those that stop
 reading; accept() failing for lack of descriptors (trio.serve_listeners logs and tries again); a
@@ -41,6 +42,7 @@ from broker.errors import BrokerError
 READ_BYTES = 64 * 1024
 TURNED_AWAY_MAX = 64  # connections at a time that are told why; more are just closed
 HTTP2 = "h2"
+DRAIN_PAUSE_S_MAX = 0.01  # between two clients that are told to come back
 
 logger = logging.getLogger("tidelog.listener")
 
@@ -190,16 +192,34 @@ class _Server:
             await trio.serve_listeners(self._handle, paced, handler_nursery=connections)
 
     async def _drain(self) -> None:
-        for connection in list(self._admission.connections):
-            connection.drain()
+        open_ones = list(self._admission.connections)
+        realtime = [connection for connection in open_ones if connection.on_drain is not None]
+        for connection in open_ones:
+            if connection.on_drain is None:
+                connection.drain()
         with trio.move_on_after(self._settings.shutdown_grace_ms / 1000):
-            await self._admission.wait_empty()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send_off, realtime)
+                await self._admission.wait_empty()
+                nursery.cancel_scope.cancel()
         left = list(self._admission.connections)
         if left:
             requests = sum(connection.requests for connection in left)
             logger.warning("shutdown: cut off %d connections, %d requests", len(left), requests)
         for connection in left:
             connection.abort()
+
+    async def _send_off(self, realtime: list[Connection]) -> None:
+        """Few are told in no time; of many, the last have half the grace left to go."""
+        settings = self._settings
+        window_s = min(settings.drain_window_ms, settings.shutdown_grace_ms / 2) / 1000
+        pause_s = min(DRAIN_PAUSE_S_MAX, window_s / max(1, len(realtime)))
+        began = trio.current_time()
+        for number, connection in enumerate(realtime):
+            if number and pause_s:
+                await trio.sleep_until(began + number * pause_s)
+            if connection in self._admission.connections:
+                connection.drain()
 
     async def _handle(self, stream: trio.SocketStream) -> None:
         try:

@@ -1,4 +1,5 @@
 """Which requests an app made, for its statistics: told apart by route, and by how they ended.
+And for the operator, how many there were of each API, whoever made them.
 
 A request is an app's once its credentials have been checked, or, when it asks for a token, once it
 has named one of the app's keys. What comes with no credentials, or wrong ones, is nobody's.
@@ -6,13 +7,14 @@ has named one of the app's keys. What comes with no credentials, or wrong ones, 
 
 from collections.abc import Awaitable, Callable
 
-from quart import Response, g, request
+from quart import Response, current_app, g, request
 
 from broker import Broker
 
 _TOKEN_REQUESTS = frozenset({"tokens.request_token"})
 _PUBLISHES = frozenset({"messages.publish", "batch_publish.publish"})
 _PUSH = "push"
+_PROTOCOLS = {"tidelog": "rest", "tidelog_beams": "beams", "tidelog-matrix": "matrix"}
 
 
 def of_app(app: str) -> None:
@@ -26,6 +28,10 @@ def counting(broker: Broker) -> Callable[[Response], Awaitable[Response]]:
     async def count(response: Response) -> Response:
         activity = broker.epoch.activity
         app, status = g.get("counted_app"), response.status_code
+        protocol, refused_code = _PROTOCOLS[current_app.name], g.get("refused_code")
+        broker.answers.request(protocol, status)
+        if refused_code is not None:
+            broker.answers.refused(protocol, refused_code)
         if app is not None:
             activity.api_request(app, _family(), status)
             if status >= 400 and request.endpoint in _PUBLISHES:

@@ -13,7 +13,8 @@ What it does to the process is raise the soft limit of file descriptors, up to t
 
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -23,6 +24,9 @@ import trio
 from api import listener
 from api.app import create_app
 from api.listener import Listening
+from api.metrics import service as metrics
+from api.metrics.catalogue import Sources
+from api.metrics.loop_lag import LoopLag
 from api.push.transports import Transports
 from api.realtime.server import realtime
 from api.request_guard import App
@@ -72,22 +76,39 @@ async def serve(
     """Serve until `shutdown` is set or it is cancelled. Raises CannotListen."""
     made = create_app(broker, settings, sandbox=sandbox, transports=transports)
     app = cast("App", made)  # Quart types the same messages more closely
-    refused: OSError | None = None
-    async with realtime(broker, settings) as connections:
+    refused: CannotListen | None = None
+    async with realtime(broker, settings) as connections, trio.open_nursery() as nursery:
+        listen = partial(listener.serve, realtime=connections, shutdown=shutdown)
         try:
-            await listener.serve(
-                app,
-                settings,
-                ssl_context,
-                realtime=connections,
-                shutdown=shutdown,
-                task_status=task_status,
-            )
-        except OSError as error:  # raised further down, or it would come in a group
+            with _named(settings.host, settings.port):
+                listening = await nursery.start(listen, app, settings, ssl_context)
+            if settings.metrics_port:
+                sources = Sources(broker, listening.admission, connections, LoopLag())
+                await _measure(nursery, sources, settings, shutdown)
+        except CannotListen as error:  # raised further down, or it would come in a group
             refused = error
+            nursery.cancel_scope.cancel()
+        else:
+            task_status.started(listening)
     if refused is not None:
-        where = f"{settings.host} port {settings.port}"
-        raise CannotListen(f"cannot listen on {where}: {_reason(refused)}") from refused
+        raise refused
+
+
+async def _measure(
+    nursery: trio.Nursery, sources: Sources, settings: ServerSettings, shutdown: trio.Event
+) -> None:
+    with _named(settings.metrics_host, settings.metrics_port):
+        await nursery.start(partial(metrics.serve, shutdown=shutdown), sources, settings)
+    nursery.start_soon(sources.loop_lag.run, shutdown)
+
+
+@contextmanager
+def _named(host: str, port: int) -> Iterator[None]:
+    """Raises CannotListen with the address for what the system says."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {host} port {port}: {_reason(error)}") from error
 
 
 def _reason(error: OSError) -> str:

@@ -21,7 +21,7 @@ PORT_MAX = 65_535
 HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 MAY_BE_ZERO = frozenset(
     {"port", "require_tls", "shutdown_grace_ms", "linger_ms", "storage_failure_linger_ms"}
-    | {"matrix_requests_max"}
+    | {"matrix_requests_max", "metrics_port", "drain_window_ms"}
 )
 
 
@@ -30,6 +30,10 @@ class ServerSettings:
     host: str = setting("127.0.0.1", "host name or address", "interface to listen on")
     port: int = setting(8080, "TCP port", "port to listen on; 0 lets the system choose")
     backlog: int = setting(4096, "connections", "connections the system queues before we accept")
+    metrics_host: str = setting(
+        "127.0.0.1", "host name or address", "interface for metrics; they ask for no credentials"
+    )
+    metrics_port: int = setting(0, "TCP port", "port of GET /metrics, for Prometheus; 0 is off")
 
     url_bytes_max: int = setting(8 * KIB, "bytes", "longest request target; beyond it 414")
     header_bytes_max: int = setting(16 * KIB, "bytes", "all header lines together; beyond it 431")
@@ -54,6 +58,11 @@ class ServerSettings:
     )
     shutdown_grace_ms: int = setting(
         10_000, "ms", "time that requests already accepted have to finish on shutdown"
+    )
+    drain_window_ms: int = setting(
+        2_000,
+        "ms",
+        "time over which clients are told to come back on shutdown; at most half of the grace",
     )
 
     idle_interval_ms: int = setting(
@@ -104,8 +113,9 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         check_positive(self, MAY_BE_ZERO)
-        if self.port > PORT_MAX:
-            raise ValueError(f"port is at most {PORT_MAX}, not {self.port}")
+        for name, port in (("port", self.port), ("metrics_port", self.metrics_port)):
+            if port > PORT_MAX:
+                raise ValueError(f"{name} is at most {PORT_MAX}, not {port}")
         for network in self.trusted_proxies:
             ipaddress.ip_network(network)
         for host in self.matrix_hosts:

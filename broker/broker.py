@@ -18,6 +18,7 @@ import trio
 
 from broker import administration, purge, randomness, retention, tenancy
 from broker.apps import Apps
+from broker.audit import Audit
 from broker.auth import revocation_requests, token_requests
 from broker.auth.authentication import authenticate, still_valid
 from broker.auth.credentials import Principal
@@ -42,7 +43,7 @@ from broker.matrix.service import Matrix
 from broker.messages import history
 from broker.messages.history import HistoryPage, HistoryQuery, PresencePage
 from broker.messages.message import Message
-from broker.metrics import Metrics
+from broker.metrics import Answers, Metrics
 from broker.publisher import Published, Publisher
 from broker.push.attempts import Attempts
 from broker.push.channel_transport import TRANSPORT, ChannelTransport
@@ -76,8 +77,10 @@ class Broker:
         self.series = series
         self.clock = clock
         self.metrics = Metrics()
+        self.answers = Answers()
         self.apps = Apps(self.submit, self.rows, self._purge_pending)
         self.matrix = Matrix(self.submit, self.rows)
+        self.audit = Audit(log, self.submit)
         self.epoch = Epoch(log, settings, series)
         self.epoch.hub.watch(Kind.SYSTEM, lambda _: self.apps.forget())
         self._purging = trio.Lock()
@@ -180,6 +183,7 @@ class Broker:
     ) -> HistoryPage:
         """A page of a channel's messages, or of those that a filter matches."""
         self._check_limit(query)
+        self.metrics.history_reads += 1
         with mapped():
             return await history.history(self.log, app, channel, query, self.series, selected)
 
@@ -194,6 +198,7 @@ class Broker:
         """A page of what members did. Raises as `history` does."""
         principal.require("history", channel)
         self._check_limit(query)
+        self.metrics.history_reads += 1
         with mapped():
             return await history.presence_history(self.log, principal.app_id, channel, query)
 

@@ -1,6 +1,6 @@
 """What the broker registers with its log: every decider and every projection, in one place."""
 
-from broker import administration, purge
+from broker import administration, audit, purge
 from broker.auth import nonces, revocations
 from broker.auth.nonces import Nonces
 from broker.auth.revocations import Revocations
@@ -61,6 +61,7 @@ PROJECTIONS: tuple[Projection, ...] = (
 def broker_domain() -> Domain:
     decide: dict[type, Decide] = {
         **administration.DECIDE,
+        **audit.DECIDE,
         **matrix_rules.DECIDE,
         **app_log.DECIDE,
         **publishing.DECIDE,

@@ -23,6 +23,7 @@ class Kind(IntEnum):
     VERSIONS = 12
     PUSH = 13
     PUBLISHES = 14
+    AUDIT = 15
     SYSTEM = 16
 
 

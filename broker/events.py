@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from broker.audit_events import AdminActed
 from broker.beams.events import (
     BeamsInstanceCreated,
     BeamsInstanceRemoved,
@@ -343,6 +344,7 @@ AnyEvent = (
     | BeamsWebhookRemoved
     | MatrixChannelsSet
     | MatrixEncryptionSet
+    | AdminActed
 )
 
 encode = msgspec.msgpack.Encoder().encode

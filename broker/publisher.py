@@ -105,7 +105,7 @@ class Publisher:
 
     def _published(self, command: Publish, base: str, outcome: Outcome) -> Published:
         count = len(command.messages)
-        self._metrics.published(count, outcome)
+        self._metrics.published(count, command.size_bytes, outcome)
         serials = tuple(
             None if serial is None else render(serial, self._series)
             for serial in outcome.serials[:count]

@@ -36,6 +36,8 @@ def retention(view: View, settings: BrokerSettings, stream: Stream) -> Retention
             return Retention(NONCE_RETENTION_MS)
         case Kind.REVOCATIONS:
             return Retention(REVOCATION_RETENTION_MS)
+        case Kind.AUDIT:
+            return Retention(_age(settings.audit_retention_ms))
         case Kind.STATS:
             age = settings.stats_retention_ms if stream.app else STATS_CURSOR_RETENTION_MS
             return Retention(_age(age))

@@ -17,6 +17,7 @@ _MAY_BE_ZERO = frozenset(
         "attachment_retention_ms",
         "presence_members_max",
         "stats_retention_ms",
+        "audit_retention_ms",
     }
 )
 
@@ -38,6 +39,9 @@ class BrokerSettings:
     )
     stats_retention_ms: int = setting(
         90 * 24 * HOUR_MS, "ms", "how long usage is kept by the minute; 0 is forever"
+    )
+    audit_retention_ms: int = setting(
+        FOREVER, "ms", "how long it is kept what administrators did; 0 is forever"
     )
     sweep_interval_ms: int = setting(60_000, "ms", "how often old records are looked for")
     subscription_messages_max: int = setting(

@@ -1,5 +1,6 @@
 """The log: records, keys, transactions, fsync. Calls `decide` and `fold`, knows no meaning."""
 
+from storage.engine import free_disk_bytes
 from storage.errors import (
     ClockBehind,
     Damaged,
@@ -47,6 +48,7 @@ __all__ = [
     "Stream",
     "Table",
     "View",
+    "free_disk_bytes",
     "open_log",
     "setting",
 ]

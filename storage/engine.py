@@ -92,6 +92,10 @@ class Reader:
             raise Damaged(f"the log lacks its meta row {name.decode()!r}")
         return int(open_row(name, value))
 
+    def used_bytes(self) -> int:
+        """What live pages take, free pages not counted."""
+        return self._engine.used_bytes(self.txn)
+
     @property
     def id(self) -> int:
         return int(self.txn.id())
@@ -120,10 +124,6 @@ class Writer(Reader):
 
     def set_number(self, name: bytes, value: int) -> None:
         self.put("meta", name, seal_row(name, b"%d" % value))
-
-    def used_bytes(self) -> int:
-        """What live pages take, free pages not counted."""
-        return self._engine.used_bytes(self.txn)
 
     def free_bytes(self) -> int:
         """What the file could hold before it has to grow."""

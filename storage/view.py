@@ -32,6 +32,11 @@ class View(AllRows):
         """The last serial that was assigned."""
         return position_of(self._reader)
 
+    @property
+    def used_bytes(self) -> int:
+        """What live pages of the log's file take."""
+        return self._reader.used_bytes()
+
     def last(self, stream: Stream) -> int:
         """The serial of the newest record of a stream; 0 when it has none."""
         return self.nth_last(stream, 1)

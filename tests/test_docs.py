@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "CHANGELOG.md",
     "storage/README.md",
     "docs/realtime.md",
@@ -22,6 +23,8 @@ DOCUMENTS = (
     "docs/matrix.md",
     "docs/beams.md",
     "docs/embedding.md",
+    "docs/settings.md",
+    "docs/metrics.md",
 )
 _PATH = re.compile(r"`((?:\.ci|api|bench|broker|storage|tests)/[\w./*-]*)`|\]\(([\w./-]+)\)")
 _COMMAND = re.compile(r"tidelog ([a-z]+)")

@@ -18,7 +18,8 @@ from pathlib import Path
 import trio
 
 from api import refusals
-from api.admin import operations, protocol, socket_file
+from api.admin import audit, operations, protocol, socket_file
+from api.admin.audit import SOCKET, Actor
 from api.admin.protocol import Request
 from broker import Broker, BrokerError, Overloaded
 
@@ -78,12 +79,12 @@ class _Service:
         except BrokerError as error:  # about the conversation itself: it ends
             await conversation.send(protocol.write_error(error))
 
-    async def answer(self, request: Request) -> bytes:
+    async def answer(self, request: Request, actor: Actor) -> bytes:
         """The reply to a request. Shielded: what was begun is finished, within the grace."""
         with trio.CancelScope(shield=True) as scope:
             self._running.add(scope)
             try:
-                result = await operations.run(self.broker, request.operation, request.arguments)
+                result = await audit.run(self.broker, actor, request.operation, request.arguments)
                 return protocol.write_result(result)
             except Exception as error:
                 return _error_line(request.operation, error)
@@ -99,6 +100,7 @@ class _Conversation:
         self._service = service
         self._stream = stream
         self._lines = protocol.Lines(protocol.REQUEST_BYTES_MAX)
+        self._actor = Actor(socket_file.peer_uid(stream.socket), SOCKET)
 
     async def run(self) -> None:
         """Answer until the client closes its side or has had a stream."""
@@ -112,7 +114,7 @@ class _Conversation:
             if operations.is_stream(request.operation):
                 await self._stream_items(request)
                 return
-            await self.send(await self._service.answer(request))
+            await self.send(await self._service.answer(request, self._actor))
 
     async def send(self, data: bytes) -> None:
         with trio.CancelScope(shield=True), trio.fail_after(WRITE_TIMEOUT_S):

@@ -8,6 +8,7 @@ Two commands at once, or a broker that is just starting or stopping: the directo
 there is no socket yet. That passes, so it is tried again for a while.
 """
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import Any, Protocol
 import trio
 
 import broker
-from api.admin import operations, protocol, socket_file
+from api.admin import audit, protocol, socket_file
+from api.admin.audit import DIRECTORY, Actor
 from broker import Broker, BrokerError, BrokerSettings, NotFound, Unavailable
 from broker.errors import InUse
 
@@ -37,7 +39,8 @@ class DirectSession:
         self._broker = opened
 
     async def call(self, operation: str, **arguments: Any) -> Any:
-        return await operations.run(self._broker, operation, arguments)
+        actor = Actor(os.getuid(), DIRECTORY)
+        return await audit.run(self._broker, actor, operation, arguments)
 
 
 class SocketSession:

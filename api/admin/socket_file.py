@@ -11,6 +11,7 @@ goes through a descriptor of the directory (/proc/self/fd/N/admin.sock).
 import contextlib
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,15 @@ async def connect(directory: Path) -> trio.SocketStream | None:
         client.close()
         raise
     return trio.SocketStream(client)
+
+
+def peer_uid(connection: trio.socket.SocketType) -> int | None:
+    """Whose process is at the other end; None where the system does not say."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return None
+    credentials = connection.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("iII"))
+    return int(struct.unpack("iII", credentials)[1])
 
 
 @contextmanager

@@ -34,6 +34,7 @@ COMMANDS = (
     "import",
     "rebuild",
     "compact",
+    "audit",
     "config",
     "version",
 )

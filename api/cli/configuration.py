@@ -21,7 +21,14 @@ from api.config.catalogue import Setting
 @click.option("--data", metavar="DIR", help="Data directory.  [default: ./data]")
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="Any setting.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-def command(file: Path | None, data: str | None, settings: tuple[str, ...], as_json: bool) -> None:
+@click.option("--reference", is_flag=True, help="Print all settings and defaults, as Markdown.")
+def command(
+    file: Path | None,
+    data: str | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    reference: bool,
+) -> None:
     """Print the effective settings: value, unit, what it means, and where it comes from.
 
     A setting is found in the file, as `port` under `[server]`; in the environment, as
@@ -32,7 +39,13 @@ def command(file: Path | None, data: str | None, settings: tuple[str, ...], as_j
     Examples:
       tidelog config > tidelog.toml
       tidelog config --config tidelog.toml --json
+      tidelog config --reference > docs/settings.md
     """
+    if reference:
+        from api.config.reference import reference as all_settings
+
+        click.echo(all_settings(), nl=False)
+        return
     from api.cli.serve import flags_of
 
     flags = flags_of({"data": data}, settings)

@@ -18,12 +18,12 @@ class CatchingUp:
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
         self._behind: dict[Attachment, None] = {}
-        self._is_running = False
+        self.is_running = False
 
     def add(self, attachment: Attachment) -> None:
         self._behind[attachment] = None
-        if not self._is_running:
-            self._is_running = True
+        if not self.is_running:
+            self.is_running = True
             self._wiring.tasks.start_soon(self._run)
 
     def discard(self, attachment: Attachment) -> None:
@@ -40,7 +40,7 @@ class CatchingUp:
             logger.error("a subscriber cannot catch up: %s", error)
             self._wiring.outbox.abort()
         finally:
-            self._is_running = False
+            self.is_running = False
 
     async def _read_on(self) -> None:
         """A page for the one that waits longest; it goes to the end of the line."""

@@ -38,6 +38,10 @@ class Channels:
         self._occupancy = OccupancyReports(wiring)
         self._catching_up = CatchingUp(wiring)
 
+    @property
+    def are_catching_up(self) -> bool:
+        return self._catching_up.is_running
+
     def modes(self, name: str | None) -> int | None:
         """The bits of what is granted on a channel, None when it is not attached."""
         attachment = self._attached.get(name or "")

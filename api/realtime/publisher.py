@@ -151,7 +151,7 @@ class Publisher:
                 else:
                     count = _results(command)
                     if isinstance(command, Publish):
-                        metrics.published(count, result)
+                        metrics.published(count, command.size_bytes, result)
                     serials = result.serials[:count]
                     slot.answer = [None if s is None else render(s, series) for s in serials]
             # SDKs take their own presence from its echo: it must be there before the ACK is.

@@ -58,6 +58,15 @@ class Realtime:
         )
         broker.epoch.hub.watch(Kind.SYSTEM, lambda record: self._system(record.event))
 
+    @property
+    def budget(self) -> Budget:
+        return self._budget
+
+    @property
+    def catching_up(self) -> int:
+        """Connections that read on from disk."""
+        return sum(session.is_catching_up for session in self.sessions)
+
     async def __call__(self, upgrade: Upgrade) -> None:
         websocket = await WebSocket.accept(upgrade, self._settings, self._budget, self._tasks)
         try:
@@ -92,6 +101,7 @@ class Realtime:
             options = self._options(websocket)
             held, error = await self._connection(websocket, principal)
         except BrokerError as refusal:
+            self._broker.answers.refused("realtime", refusal.code)
             message = {"action": Action.ERROR, "error": _as_realtime(refusal).info}
             websocket.outbox.send(encode(message, binary=binary))
             return None

@@ -67,6 +67,10 @@ class Session:
         self._heartbeat = self._timers.schedule(options.idle_ms, self._check_idle)
         wiring.held.superseded = self._superseded
 
+    @property
+    def is_catching_up(self) -> bool:
+        return self._channels.are_catching_up
+
     def start(self, error: BrokerError | None = None) -> None:
         """Say CONNECTED. `error`: why the connection is not the one that was asked for."""
         self._connected(error)

@@ -34,7 +34,8 @@ class Wiring:
         return self.principal.app_id
 
     def refused(self, error: BrokerError, channel: str | None = None) -> None:
-        """Tell those who watch the app's log."""
+        """Count it, and tell those who watch the app's log."""
+        self.broker.answers.refused("realtime", error.code)
         self.broker.epoch.app_log.refused(
             self.app,
             error,

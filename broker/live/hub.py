@@ -166,6 +166,11 @@ class Hub:
             if not sinks:
                 del self._sinks[key]
 
+    @property
+    def followers(self) -> int:
+        """How many sinks there are, each counted for every channel that it follows."""
+        return sum(map(len, self._sinks.values()))
+
     def watch(self, kind: int, watch: Watch) -> None:
         """See every record of a kind, of all channels. For the broker's own parts."""
         self._watches[kind].append(watch)

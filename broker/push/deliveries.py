@@ -6,6 +6,7 @@ nothing that was tried is forgotten.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -51,6 +52,7 @@ class Deliveries:
         series: str,
     ) -> None:
         self.counts = dict.fromkeys(Verdict, 0)
+        self.by_transport: Counter[tuple[str, Verdict]] = Counter()
         self._log = log
         self._push = push
         self._attempts = attempts
@@ -84,12 +86,18 @@ class Deliveries:
 
     async def _report(self, row: PublishRow, device: Device | None, tried: Tried) -> None:
         """What an attempt says of its device, and then to those who look: who was told reads it."""
-        self.counts[tried.result.verdict] += 1
+        self._count(row, device, tried.result.verdict)
         if device is not None:
             device = await self._reported(row.app, device, tried)
         if tried.result.verdict not in (Verdict.SENT, Verdict.TRANSIENT):
             of = render(row.serial, self._series)
             self._reports.failed(row.app, of, device, tried.result)
+
+    def _count(self, row: PublishRow, device: Device | None, verdict: Verdict) -> None:
+        """By transport, as far as there is one: what else an address names is its sender's."""
+        named = device.transport if device else (row.selector.recipient or {}).get("transportType")
+        self.counts[verdict] += 1
+        self.by_transport[named if named in self._attempts.transports else "none", verdict] += 1
 
     async def _reported(self, app: str, device: Device, tried: Tried) -> Device:
         stands = standing(device, tried)

@@ -11,6 +11,7 @@ moment loses no notification: the page that was at work is done again. Nothing i
 but then, or where a provider did not answer in time; then it has the same id.
 """
 
+from collections.abc import Mapping
 from itertools import islice
 
 import trio
@@ -60,6 +61,11 @@ class Outbox:
     def counts(self) -> dict[Verdict, int]:
         """How many attempts came to what, since the broker began."""
         return self._deliveries.counts
+
+    @property
+    def by_transport(self) -> Mapping[tuple[str, Verdict], int]:
+        """The same, by transport; "none" where there is none."""
+        return self._deliveries.by_transport
 
     async def run(self) -> None:
         """Deliver until cancelled."""

@@ -27,6 +27,7 @@ class Activity:
     def __init__(self) -> None:
         self._sums = by_app()
         self._delivered: defaultdict[str, list[int]] = defaultdict(_nothing)
+        self._settled = _nothing()
 
     def delivered(self, app: str, items: int, size: int, *, presence: bool = False) -> None:
         """So many messages were passed on to a connection. `size`: of their payloads."""
@@ -34,6 +35,14 @@ class Activity:
         sums = self._delivered[app]
         sums[place] += items
         sums[place + 1] += size
+
+    @property
+    def delivered_in_all(self) -> list[int]:
+        """Since the process began: messages and their bytes, then those of presence. Summed here,
+        so that a delivery costs no more for it."""
+        return [
+            sum(amounts) for amounts in zip(self._settled, *self._delivered.values(), strict=True)
+        ]
 
     def read(self, app: str, items: Sequence[Any], *, presence: bool = False) -> None:
         """Messages, or presence messages, were given out over REST."""
@@ -67,13 +76,20 @@ class Activity:
             yield app, without_zeros(sums)
 
     def _settle(self, app: str) -> None:
-        for name, amount in zip(_DELIVERED, self._delivered.pop(app, ()), strict=False):
+        amounts = self._pop_delivered(app)
+        for name, amount in zip(_DELIVERED, amounts, strict=False):
             self._sums[app][name] += amount
+
+    def _pop_delivered(self, app: str) -> list[int]:
+        amounts = self._delivered.pop(app, [])
+        if amounts:
+            self._settled = [sum(pair) for pair in zip(self._settled, amounts, strict=True)]
+        return amounts
 
     def forget(self, app: str) -> None:
         """It was deleted."""
         self._sums.pop(app, None)
-        self._delivered.pop(app, None)
+        self._pop_delivered(app)
 
 
 def _nothing() -> list[int]:

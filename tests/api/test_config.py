@@ -8,6 +8,7 @@ import pytest
 from api.config import SETTINGS, ConfigError, Configuration, load
 from broker.apps import ROOT_CAPABILITY
 from broker.tenancy import NamespaceRules
+from tests.api.command_line import inside
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -190,3 +191,26 @@ def test_declarations(tmp_path: Path) -> None:
 
 def test_declared_keys_are_not_in_a_repr(tmp_path: Path) -> None:
     assert "hush" not in repr(declared(tmp_path))
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    """`tidelog config --reference > docs/settings.md` makes it so."""
+    written_down = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    assert inside("config", "--reference").out == written_down
+    rows = [line for line in written_down.splitlines() if "| `TIDELOG_" in line]
+    assert len([row for row in rows if row.count(" | ") == 4]) == len(SETTINGS)
+
+
+def test_the_reference_does_not_look_at_the_machine(tmp_path: Path) -> None:
+    plain = inside("config", "--reference").out
+    environment = {"TIDELOG_SERVER_PORT": "9", "TIDELOG_CONFIG": str(tmp_path / "none")}
+    assert inside("config", "--reference", **environment).out == plain
+
+
+def test_the_environment_sets_each_setting_of_a_running_command() -> None:
+    """What a container has: no file, no flags."""
+    given = {"TIDELOG_SERVER_TRUSTED_PROXIES": "10.0.0.0/8, ::1/128", "TIDELOG_SANDBOX": "yes"}
+    found = {one["name"]: one for one in inside("config", "--json", **given).json["settings"]}
+    assert found["server.trusted_proxies"]["value"] == ["10.0.0.0/8", "::1/128"]
+    assert (found["sandbox"]["value"], found["sandbox"]["origin"]) == (True, "env")
+    assert found["data"]["origin"] == "default"

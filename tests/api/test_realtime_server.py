@@ -10,6 +10,7 @@ import pytest
 import trio
 from hypothesis import strategies as st
 
+from api import listener
 from api.realtime.framing import Frame
 from api.realtime.protocol import RESUMED, Action
 from broker import BrokerSettings, Message
@@ -276,6 +277,38 @@ async def test_who_is_there_when_the_server_ends_is_told(server: RealtimeServer)
         assert set(actions[:-1]) == {Action.ACK, Action.MESSAGE}
     with trio.fail_after(STUCK_S):
         await server.stopped.wait()
+
+
+async def test_who_is_not_told_yet_is_served_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first who is told of the end hears nothing more, the other publishes and is answered."""
+    monkeypatch.setattr(listener, "DRAIN_PAUSE_S_MAX", STUCK_S)
+    limits = {"drain_window_ms": 2 * STUCK_S * 1_000, "shutdown_grace_ms": 4 * STUCK_S * 1_000}
+    async with realtime_server(tmp_path, **limits) as server:
+        clients = [await server.connect() for _ in range(2)]
+        for client in clients:
+            await client.attach("c")
+        server.stop.set()
+        results: dict[int, int] = {}
+
+        async def first_to_end(number: int, nursery: trio.Nursery) -> None:
+            heard, code = await everything(clients[number])
+            assert (heard[-1]["action"], code) == (Action.DISCONNECTED, 1000)
+            results[number] = len(heard)
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for number in range(2):
+                nursery.start_soon(first_to_end, number, nursery)
+        (told,) = results
+        left = clients[1 - told]
+        await left.publish("c", 0, "still")
+        heard = [await left.next() for _ in range(2)]
+        assert {message["action"] for message in heard} == {Action.ACK, Action.MESSAGE}
+        left.vanish()
+        with trio.fail_after(STUCK_S):
+            await server.stopped.wait()
 
 
 async def test_a_deleted_app_ends_its_connections(server: RealtimeServer) -> None:

@@ -106,6 +106,56 @@ async def test_realtime_handlers_see_the_shutdown_and_may_say_goodbye() -> None:
         await server.stopped.wait()
 
 
+async def _told_when(number: int, clock: MockClock, **limits: int) -> list[float]:
+    """When each of so many realtime connections was told, in seconds since the shutdown began."""
+    told: list[float] = []
+    ready = trio.Event()
+    waiting = 0
+
+    async def realtime(upgrade: Upgrade) -> None:
+        nonlocal waiting
+        over = trio.Event()
+
+        def drained() -> None:
+            told.append(trio.current_time())
+            over.set()
+
+        upgrade.connection.authenticated()
+        upgrade.connection.on_drain = drained
+        waiting += 1
+        if waiting == number:
+            ready.set()
+        await over.wait()
+
+    async with serving(realtime=realtime, **limits) as server:
+        for _ in range(number):
+            client = await server.connect()
+            await client.send(get("/", "Connection: Upgrade", "Upgrade: websocket"))
+        idle = await _idle_client(server)
+        await ready.wait()
+        began = trio.current_time()
+        server.stop.set()
+        assert await idle.rest() == b""
+        await server.stopped.wait()
+    return [at - began for at in told]
+
+
+@pytest.mark.parametrize(
+    ("window_ms", "grace_ms", "last_s"),
+    [(150, 10_000, 0.15), (2_000, 100, 0.05), (0, 10_000, 0.0), (60_000, 10_000, 0.3)],
+    ids=["the window", "half the grace", "at once", "few take no longer than they must"],
+)
+async def test_realtime_clients_are_told_one_after_another(
+    clock: MockClock, window_ms: int, grace_ms: int, last_s: float
+) -> None:
+    limits = {"drain_window_ms": window_ms, "shutdown_grace_ms": grace_ms}
+    number = 30
+    told = await _told_when(number, clock, **limits)
+    assert len(told) == number
+    expected = [last_s / number * at for at in range(number)]
+    assert told == pytest.approx(expected, abs=1e-6)
+
+
 @pytest.mark.parametrize("warm_up", [False, True], ids=["first", "later"])
 async def test_at_every_step_a_request_is_answered_or_never_began(warm_up: bool) -> None:
     """The shutdown comes some scheduler steps before the request, or after: between any two."""

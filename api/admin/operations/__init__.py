@@ -54,6 +54,7 @@ OPERATIONS: dict[str, Operation] = {
     "rebuild": upkeep.rebuild,
     "sweep": upkeep.sweep,
     "status": upkeep.status,
+    "audit": upkeep.audit,
 }
 
 _ARGUMENTS = {name: argument_struct(function) for name, function in OPERATIONS.items()}
@@ -77,6 +78,11 @@ async def stream(
     async with aclosing(function(broker, **_checked(name, arguments))) as items:
         async for item in items:
             yield item
+
+
+def check(name: str, arguments: Mapping[str, Any]) -> None:
+    """Raises NotFound for an operation that there is not, BadRequest for arguments of another."""
+    _checked(_known(name), arguments)
 
 
 def _known(name: str) -> str:
