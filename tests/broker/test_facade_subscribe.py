@@ -7,9 +7,10 @@ import pytest
 import trio
 
 import broker
-from broker import BadRequest, Broker, BrokerSettings, Message, Unavailable
+from broker import BadRequest, Broker, BrokerSettings, Message, StoredMessage, Unavailable
 from broker.live.subscription import Subscription
-from storage import LogSettings
+from broker.storage_errors import DamagedLog
+from storage import LogSettings, Record
 from tests.broker.acting import STUCK_S
 from tests.broker.conftest import FakeClock
 
@@ -196,3 +197,31 @@ async def test_a_thousand_subscribers_cost_one_task(opened: Broker) -> None:
             await nursery.start(follow)
         await publish(opened, [1])
     assert done == [1] * 1_000
+
+
+async def test_several_at_once_are_those_that_need_no_waiting(opened: Broker) -> None:
+    async with opened.channel("c").subscribe() as messages:
+        await publish(opened, range(5))
+        taken = [await messages.some(3), await messages.some(3)]
+        assert [[int(m.name or "") for m in some] for some in taken] == [[0, 1, 2], [3, 4]]
+        assert await nothing_more(messages)
+
+
+async def test_an_error_behind_messages_is_raised_in_its_turn(
+    opened: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened.channel("c").subscribe() as messages:
+        await publish(opened, range(3))
+        tell, damaged = messages._told, [1]
+
+        def told(record: Record) -> StoredMessage | None:
+            message = tell(record)
+            if message is not None and int(message.name or "") in damaged:
+                raise DamagedLog("record 1")
+            return message
+
+        monkeypatch.setattr(messages, "_told", told)
+        assert [m.name for m in await messages.some(10)] == ["0"]
+        with pytest.raises(DamagedLog):
+            await messages.some(10)
+        assert [m.name for m in await messages.some(10)] == ["2"]
