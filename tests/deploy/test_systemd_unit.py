@@ -2,14 +2,16 @@
 
 import configparser
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from api.config import load
 from tests.api.command_line import ROOT, Serving, environment
-from tests.crash.require import tool
 
 UNIT = ROOT / "docs" / "tidelog.service"
 INSTALLED = "/opt/tidelog/bin/tidelog"
@@ -25,11 +27,12 @@ def service() -> dict[str, str]:
 
 def test_systemd_finds_nothing_to_say(tmp_path: Path) -> None:
     """Of programs it wants that they exist: so ours is named, where it is here."""
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("there is no systemd here to ask")
     copy = tmp_path / UNIT.name
     copy.write_text(UNIT.read_text().replace(INSTALLED, OURS))
-    ended = subprocess.run(
-        [tool("systemd-analyze"), "verify", "--man=no", copy], capture_output=True, text=True
-    )
+    ended = subprocess.run([analyze, "verify", "--man=no", copy], capture_output=True, text=True)
     about_it = [line for line in ended.stderr.splitlines() if UNIT.name in line]
     assert (ended.returncode, about_it) == (0, [])
 
