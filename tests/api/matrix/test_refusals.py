@@ -276,7 +276,7 @@ async def test_a_bug_of_ours(
 ) -> None:
     """The log names routes, not pushkeys."""
     may_log.add("tidelog.http")
-    monkeypatch.setattr(server.broker.push, "devices", None)
+    monkeypatch.setattr(server.broker.push.lists, "devices", None)
     for route in (LIST, READ):
         reply = await ann(route)
         assert refusal(reply) == (500, "M_UNKNOWN")
