@@ -1,1 +1,3 @@
-""""""
+"""Protocols: the listener, HTTP, WebSockets, the command line. Knows broker, never storage."""
+
+from api.siblings import ShadowedPackage as ShadowedPackage

@@ -6,6 +6,7 @@ not the path: a pushkey, or the id of a device of Beams, is as good as a credent
 """
 
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from api import codec
 from broker.errors import BadRequest, BrokerError, NotFound
 
 METHOD_NOT_ALLOWED = 40500
+ABSOLUTE = re.compile(r"https?://[^/]*", re.IGNORECASE)
 INTERNAL = 50000
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 Headers = list[tuple[str, str]]
@@ -49,10 +51,17 @@ def on_raw_paths(inner: Asgi) -> Asgi:
 
     async def asgi(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
+            scope = {**scope, "path": path_of(scope["raw_path"])}
         await inner(scope, receive, send)
 
     return asgi
+
+
+def path_of(target: bytes) -> str:
+    """Of a request target without its query: proxies may name the whole URL (RFC 9112 3.2.2)."""
+    text = target.decode("latin-1")
+    whole = ABSOLUTE.match(text)
+    return (text[whole.end() :] or "/") if whole else text
 
 
 def _handle_errors(app: QuartTrio, refuse: Refuse) -> None:

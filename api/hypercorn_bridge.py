@@ -13,6 +13,8 @@ names its reason:
 - `read_timeout` is left alone: it runs while the application works and cuts slow replies off.
 - one bad HTTP/2 frame sequence raises KeyError, and a non-ASCII path a UnicodeDecodeError,
   through the whole connection: such requests are reset before Hypercorn sees them.
+- a body that does not parse is refused in three steps, and an application that answers between
+  them breaks the reply off: here it is one.
 - the idle timer closes without looking: here it looks whether a request has just arrived. And it
   kept the socket of a client that went away until it fired: here it ends with the reading.
 - the reader that waits for a reply to end may begin to wait just after that, and for ever, where
@@ -36,17 +38,16 @@ import h11
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol import ProtocolWrapper
-from hypercorn.protocol.events import Body, EndBody, Response
 from hypercorn.protocol.h2 import H2Protocol
-from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 
-from api import cross_origin, refusals
+from api import cross_origin, refusal_forms, refusals
 from api.connection import STATE_KEY, Connection, connection_of
 from api.request_guard import WRITE_CHUNK_BYTES, App, RequestGuard
 from api.request_head import head_bytes_max
@@ -219,12 +220,19 @@ class _H11(H11Protocol):
 
     async def _send_error_response(self, status_code: int) -> None:
         error = _parse_error(status_code, self.config)
-        body = refusals.envelope(error)
+        scope = getattr(self.stream, "scope", None)  # of the request whose body does not parse
+        asked = refusal_forms.asked_in(scope) if scope else refusal_forms.Asked()
+        body = refusal_forms.body(error, asked, cast("_Config", self.config).settings)
         headers = [*refusals.reply_headers(error, body), *cross_origin.FOR_ANYBODY]
         headers.append((b"connection", b"close"))
-        await self.stream_send(Response(STREAM_ID, headers=headers, status_code=status_code))
-        await self.stream_send(Body(STREAM_ID, data=body))
-        await self.stream_send(EndBody(STREAM_ID))
+        headers += self.config.response_headers("h11")
+        events = (
+            h11.Response(status_code=status_code, headers=headers),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        )
+        whole = b"".join(self.connection.send(event) or b"" for event in events)
+        await self.send(RawData(data=whole))
 
 
 def _parse_error(status_code: int, config: Config) -> BrokerError:
@@ -302,8 +310,15 @@ class _H2(H2Protocol):
             await self._flush()
 
 
+class _Config(Config):
+    """Hands our own settings to protocols, which Hypercorn makes."""
+
+    settings: ServerSettings
+
+
 def _config(settings: ServerSettings) -> Config:
-    config = Config()
+    config = _Config()
+    config.settings = settings
     config.accesslog = None
     config.errorlog = logger
     config.include_server_header = False

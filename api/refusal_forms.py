@@ -8,10 +8,11 @@ refused in Ably's form.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from api import refusals
+from api.application import path_of
 from api.beams import errors as beams_errors
 from api.beams import paths as beams_paths
 from api.matrix import errors as matrix_errors
@@ -43,13 +44,18 @@ def asked_of(head: bytes) -> Asked:
     return Asked(target[1] if target else b"", host[1] if host else b"")
 
 
+def asked_in(scope: Mapping[str, Any]) -> Asked:
+    """By a request that ASGI carries."""
+    return Asked(scope["raw_path"], dict(scope["headers"]).get(b"host", b""))
+
+
 def body(error: BrokerError, asked: Asked, settings: ServerSettings) -> bytes:
     form = _form(asked, settings)
     return refusals.envelope(error) if form is None else json.dumps(form(error)).encode()
 
 
 def _form(asked: Asked, settings: ServerSettings) -> Body | None:
-    path = asked.path.decode("latin-1")
+    path = path_of(asked.path)
     for prefixes, form in _BY_PREFIX:
         if any(is_below(path, prefix) for prefix in prefixes):
             return form

@@ -125,8 +125,7 @@ class _Exchange:
     async def refuse(self, error: BrokerError) -> None:
         if self._is_started:  # too late for words; the caller aborts
             return
-        host = dict(self._scope["headers"]).get(b"host", b"")
-        asked = refusal_forms.Asked(self._scope["raw_path"], host)
+        asked = refusal_forms.asked_in(self._scope)
         body = refusal_forms.body(error, asked, self._settings)
         headers = refusals.reply_headers(error, body)
         if not self._body_over.is_set() and self._scope["http_version"] in HTTP1:

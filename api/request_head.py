@@ -96,7 +96,8 @@ def _judged(head: bytes) -> h11.Request:
     try:
         request = parser.next_event()
     except h11.RemoteProtocolError as error:
-        raise refusals.malformed(str(error), error.error_status_hint) from error
+        reason = str(error).partition(": bytearray(")[0]  # what follows is what was sent
+        raise refusals.malformed(reason, error.error_status_hint) from error
     assert isinstance(request, h11.Request)
     return request
 

@@ -24,26 +24,20 @@ from pathlib import Path
 import trio
 
 import broker
-from api import listener, tls
+from api import serving, tls
 from api.admin import service
 from api.admin.operations.beams import check_url
-from api.app import create_app
 from api.config import ConfigError, Configuration, Declarations
 from api.config.catalogue import ProcessSettings
 from api.config.declared import DeclaredInstance, DeclaredMatrix, webhook_of
-from api.push.transports import Transports, build_transports
-from api.realtime.server import realtime
+from api.push.transports import build_transports
 from api.tls import DevCertificate
-from broker import Broker, BrokerError
+from broker import Broker, BrokerError, NotFound
 from broker.process import rest_garbage_collector
 
 STOPPED, FAILED = 0, 1
 
 logger = logging.getLogger("tidelog.server")
-
-
-class CannotListen(OSError):
-    """The address is taken, not ours, or not permitted."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +96,8 @@ async def _reconcile_beams(opened: Broker, declared: DeclaredInstance) -> None:
 
 async def _reconcile_matrix(opened: Broker, declared: DeclaredMatrix) -> None:
     app_id = declared.app or opened.default_app()
+    if not opened.apps.app_exists(app_id):
+        raise NotFound(f"there is no app {app_id!r}")
     if declared.channels is not None:
         await opened.matrix.set_channels(app_id, declared.channels)
     if declared.encryption is not None:
@@ -152,32 +148,18 @@ class _Server:
             await reconcile(opened, declared)
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._beside, opened)
-                port = await nursery.start(self._listen, opened, transports, context)
+                serve = partial(
+                    serving.serve,
+                    ssl_context=context,
+                    transports=transports,
+                    shutdown=self._stopping,
+                    sandbox=configuration.process.sandbox,
+                )
+                listening = await nursery.start(serve, opened, configuration.server)
+                self._listening.set()
                 is_tls = context is not None
-                self._ready(Ready(opened, configuration, port, is_tls, certificate))
+                self._ready(Ready(opened, configuration, listening.port, is_tls, certificate))
             return FAILED if opened.failure else STOPPED
-
-    async def _listen(
-        self,
-        opened: Broker,
-        transports: Transports,
-        context: ssl.SSLContext | None,
-        task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        """Accept and answer requests until the server stops and they are finished."""
-        settings = self._configuration.server
-        async with realtime(opened, settings) as connections, trio.open_nursery() as nursery:
-            serve = partial(listener.serve, shutdown=self._stopping, realtime=connections)
-            try:
-                sandbox = self._configuration.process.sandbox
-                app = create_app(opened, settings, sandbox=sandbox, transports=transports)
-                listening = await nursery.start(serve, app, settings, context)
-            except OSError as error:
-                raise CannotListen(
-                    f"cannot listen on {settings.host} port {settings.port}: {_reason(error)}"
-                ) from error
-            self._listening.set()
-            task_status.started(listening.port)
 
     async def _beside(
         self, opened: Broker, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -224,13 +206,6 @@ class _Server:
                 logger.error("the configuration was not reloaded: %s", error)
             else:
                 logger.info("the configuration's declarations were reloaded")
-
-
-def _reason(error: OSError) -> str:
-    """What the system said, without the numbers that trio and asyncio put around it."""
-    if error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    return error.strerror or str(error)
 
 
 def _transport_security(

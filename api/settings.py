@@ -9,6 +9,7 @@ This module reads no file and no environment.
 """
 
 import ipaddress
+import re
 from dataclasses import dataclass
 
 from broker.settings import check_positive, setting
@@ -17,6 +18,7 @@ KIB = 1024
 MIB = 1024 * KIB
 
 PORT_MAX = 65_535
+HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 MAY_BE_ZERO = frozenset(
     {"port", "require_tls", "shutdown_grace_ms", "linger_ms", "storage_failure_linger_ms"}
     | {"matrix_requests_max"}
@@ -106,3 +108,6 @@ class ServerSettings:
             raise ValueError(f"port is at most {PORT_MAX}, not {self.port}")
         for network in self.trusted_proxies:
             ipaddress.ip_network(network)
+        for host in self.matrix_hosts:
+            if not HOST_NAME.fullmatch(host):
+                raise ValueError(f"{host!r} is no host name: name it as clients do, without a port")

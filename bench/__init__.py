@@ -9,3 +9,5 @@ looked for in the log afterwards, and a run that lost, doubled or invented one h
 fast the disk syncs is measured before and after, and printed. `bench.registry` is what a command
 line needs to know.
 """
+
+from bench.siblings import ShadowedPackage as ShadowedPackage

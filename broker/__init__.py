@@ -1,5 +1,8 @@
 """Channels, messages, tenancy: the broker as a library. Knows storage, never sockets or HTTP."""
 
+from broker.siblings import ShadowedPackage
+
+# isort: split
 from broker.broker import Broker, open  # noqa: A004 - broker.open is the library's verb
 from broker.channel import Channel
 from broker.errors import (
@@ -29,6 +32,7 @@ __all__ = [
     "Outcome",
     "Overloaded",
     "Published",
+    "ShadowedPackage",
     "StoredMessage",
     "Unauthorized",
     "Unavailable",

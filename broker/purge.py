@@ -29,7 +29,7 @@ from broker.events import (
     PurgeCompleted,
     PurgeRequested,
 )
-from broker.push.removal import RemovePush
+from broker.push.removal import RemoveDevices, RemovePush
 from broker.stats import projections as stats
 from broker.stats.recording import RemoveStats
 from broker.tenancy import SYSTEM
@@ -139,7 +139,7 @@ async def carry_out(log: Log, serial: int, request: PurgeRequested) -> None:
     if deleted:
         await _remove_stats(log, request.app)
     if deleted and request.channel is None:
-        await log.submit(RemovePush(request.app), app=request.app)
+        await _remove_push(log, request.app)
         await log.trim([Cut(Stream(request.app, "", kind), log.position) for kind in _PUSH_KINDS])
     await log.submit(CompletePurge(serial), app=request.app)
 
@@ -150,6 +150,14 @@ async def _clear_members(log: Log, app: str, channel: str) -> None:
     while more:
         command = ClearMembers(app, channel, randomness.new_id())
         more = (await log.submit(command, app=app)).reply
+
+
+async def _remove_push(log: Log, app: str) -> None:
+    """Devices a few at a time, for there may be very many; then what clients subscribed to."""
+    place: bytes | None = b""
+    while place is not None:
+        place = (await log.submit(RemoveDevices(app, after=place), app=app)).reply.next
+    await log.submit(RemovePush(app), app=app)
 
 
 async def _remove_stats(log: Log, app: str) -> None:

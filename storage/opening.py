@@ -63,7 +63,9 @@ def open_engine(
 def probe(path: Path, settings: LogSettings, *, thorough: bool = False) -> None:
     """Check a data file in a child process. Raises Damaged or FormatError with what it found."""
     whole = thorough or (path / DATA_FILE).stat().st_size <= settings.check_bytes_max
-    command = [sys.executable, "-m", "storage.probe", str(path), "whole" if whole else "ends"]
+    # -P: a storage.py where we were started would be found before ours
+    arguments = [str(path), "whole" if whole else "ends"]
+    command = [sys.executable, "-P", "-m", "storage.probe", *arguments]
     paths = (str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH"))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     child = subprocess.run(  # noqa: S603 - our own module on our own path

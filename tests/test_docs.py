@@ -21,6 +21,7 @@ DOCUMENTS = (
     "docs/push.md",
     "docs/matrix.md",
     "docs/beams.md",
+    "docs/embedding.md",
 )
 _PATH = re.compile(r"`((?:\.ci|api|bench|broker|storage|tests)/[\w./*-]*)`|\]\(([\w./-]+)\)")
 _COMMAND = re.compile(r"tidelog ([a-z]+)")

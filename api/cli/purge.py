@@ -44,7 +44,9 @@ def purge_channel(configuration: Configuration, channel: str, app: str | None, y
 @app_option
 @confirmed
 def purge_client(configuration: Configuration, client_id: str, app: str | None, yes: bool) -> None:
-    """Remove every message that CLIENT_ID published, on any channel.
+    """Remove every message that CLIENT_ID published, on any channel, and its devices.
+
+    Those of all APIs: the devices of a user of Beams and the pushers of a Matrix user too.
 
     \b
     Example:

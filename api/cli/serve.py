@@ -45,6 +45,9 @@ def command(
     On an empty directory it makes an app and a root key, and prints how to use them. Logs go to
     standard error, one JSON object per line.
 
+    On SIGHUP it reads again what the file declares ([[apps]], [[keys]], [[namespaces]], [[beams]],
+    [[matrix]]); settings want a restart.
+
     \b
     Examples:
       tidelog serve --data ./data

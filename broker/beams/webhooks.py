@@ -112,7 +112,7 @@ def check(webhook: Webhook) -> None:
         raise BadRequest(f"a webhook's secret has 1 to {SECRET_CHARS_MAX} characters")
     if not webhook.events or not set(webhook.events) <= set(EVENTS):
         raise BadRequest(f"a webhook's events are one or more of {', '.join(EVENTS)}")
-    check_encodable(webhook.custom_data)
+    check_encodable(webhook.custom_data, "custom data", 40000)
     if len(json_text(webhook.custom_data, "custom data", 40000)) > CUSTOM_BYTES_MAX:
         raise BadRequest(f"a webhook's custom data has at most {CUSTOM_BYTES_MAX} bytes")
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 
 import trio
 
-from broker.errors import Unavailable
+from broker.errors import BrokerError, Unavailable
 from broker.event import Kind
 from broker.interactions.state import state_of
 from broker.interactions.versions import published_at
@@ -84,6 +84,19 @@ class Subscription:
                 raise Unavailable("the broker is closed", CLOSED)
             else:
                 await self._news.park()
+
+    async def some(self, limit: int) -> list[StoredMessage]:
+        """The next message, and those behind it that need no waiting. Raises as for one."""
+        found = [await anext(self)]
+        while len(found) < limit and (record := self._next()) is not None:
+            try:
+                message = self._told(record)
+            except BrokerError:
+                self._past.appendleft(record)  # for the next call to raise it
+                break
+            if message is not None:
+                found.append(message)
+        return found
 
     def _told(self, record: Record) -> StoredMessage | None:
         """What was published before it began as it stands; None for a change that is not the last

@@ -1,8 +1,6 @@
 """An app's rules for Matrix pushers, for callers."""
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
-
+from broker.apps import Submit, View
 from broker.matrix import rules
 from broker.matrix.rules import (
     Encryption,
@@ -11,15 +9,10 @@ from broker.matrix.rules import (
     SetMatrixEncryption,
     Status,
 )
-from storage import Outcome, Rows
 
 
 class Matrix:
-    def __init__(
-        self,
-        submit: Callable[..., Awaitable[Outcome]],
-        rows: Callable[[], AbstractContextManager[Rows]],
-    ) -> None:
+    def __init__(self, submit: Submit, rows: View) -> None:
         self._submit = submit
         self._rows = rows
 

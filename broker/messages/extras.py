@@ -52,14 +52,17 @@ def _check_headers(headers: object) -> None:
             raise _bad_extras("headers must be a flat map of strings to scalars")
 
 
-def check_encodable(extras: Mapping[str, Any]) -> None:
+def check_encodable(
+    extras: Mapping[str, Any], field: str = "extras", code: int = INVALID_EXTRAS
+) -> None:
     """Extras must leave as they came in either format: JSON has no bytes, MessagePack no 2**64.
-    Raises BadRequest 40032."""
-    json_text(extras, "extras", INVALID_EXTRAS)
+    Raises BadRequest `code`, which names `field`."""
+    json_text(extras, field, code)
     try:
         msgspec.msgpack.encode(extras)
     except (OverflowError, TypeError, UnicodeError):
-        raise _bad_extras("holds a value that MessagePack cannot represent") from None
+        said = f"{field} holds a value that MessagePack cannot represent"
+        raise BadRequest(said, code) from None
 
 
 def _bad_extras(reason: str) -> BadRequest:

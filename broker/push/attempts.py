@@ -103,16 +103,10 @@ class Attempts:
             month_key=month_key,
             made=made,
         )
-        transport = self.transports.get(str(recipient.get("transportType")))
-        if transport is None:
-            return _judged(row, _NO_TRANSPORT, made, now_ms)
         try:
-            result = await self._sent(transport, outgoing)
+            result = await self._sent(outgoing)
         except Closed as closed:
             return _not_tried(row, str(closed), closed.for_s, made, now_ms)
-        except Exception:  # a bug in reading one user's address is not everybody's
-            logger.exception("a transport failed")
-            result = _NO_ANSWER
         return _judged(row, result, made, now_ms)
 
     async def _month_key(
@@ -124,14 +118,23 @@ class Attempts:
             return None
         return await self._sealer.months.key(app, device, named, now_ms)
 
-    async def _sent(self, transport: Transport, outgoing: Outgoing) -> Result:
+    async def _sent(self, outgoing: Outgoing) -> Result:
         """Raises Closed where nothing was tried."""
-        lane = self.lanes.lane(transport.endpoint(outgoing))
-        async with lane.attempt(), self._at_once.one():
-            result = await _bounded(transport, outgoing)
-            if not result.is_silent:
-                _note(lane, result)
-        return result
+        transport = self.transports.get(str(outgoing.recipient.get("transportType")))
+        if transport is None:
+            return _NO_TRANSPORT
+        try:
+            lane = self.lanes.lane(transport.endpoint(outgoing))
+            async with lane.attempt(), self._at_once.one():
+                result = await _bounded(transport, outgoing)
+                if not result.is_silent:
+                    _note(lane, result)
+            return result
+        except Closed:
+            raise
+        except Exception:  # a bug in reading one user's address is not everybody's
+            logger.exception("a transport failed")
+            return _NO_ANSWER
 
 
 def _note(lane: Lane, result: Result) -> None:

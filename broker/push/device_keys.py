@@ -40,13 +40,15 @@ class DeviceKeys:
         return encryption is None or months.has(app, device.id, encryption.key_identifier)
 
     async def destroy_unused(self, app: str, *devices: str) -> None:
-        """Those of these devices that are not in use. Raises Unavailable."""
+        """Those of these devices that are not in use, and those that could not be destroyed before.
+        Raises Unavailable."""
         await self._destroy({id_ for one in devices for id_ in self._sealer.ids_of(app, one)})
 
     async def destroy_chains(self, app: str, device: str) -> None:
         """Those of a device that is there which its address does not name. Raises Unavailable."""
-        if self._sealer.months.ids(app, device):
-            await self.destroy_unused(app, device)
+        ids = self._sealer.months.ids(app, device)
+        if ids - self._used(ids):
+            await self._destroy(ids)
 
     async def forget_strangers(self, app: str | None = None) -> None:
         """Destroy the keys of devices that are not there: of a deleted app, or of all."""
@@ -54,10 +56,8 @@ class DeviceKeys:
         await self._destroy({id_ for id_ in known if app in (None, device_of(id_)[0])})
 
     async def _destroy(self, ids: Set[str]) -> None:
-        unused = ids - self._used(ids)
-        if unused:
-            with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
-                await self._sealer.destroy(unused, self._used)
+        with trio.CancelScope(shield=True):  # who hangs up must not leave a key behind
+            await self._sealer.destroy(ids, self._used)
 
     def _used(self, ids: Set[str]) -> Set[str]:
         """All as they are in one moment."""

@@ -20,7 +20,8 @@ Change = tuple[dict[str, bytes], Set[str]]
 
 
 class Keys:
-    """`turn`: held by whoever writes the file, and looks at it before to know what to write."""
+    """`turn`: held by whoever writes the file, and looks at it before to know what to write. Ids in
+    `_unwanted` stay there until they were looked at and, unless used, destroyed."""
 
     def __init__(self, file: KeyFile) -> None:
         self.turn = trio.Lock()
@@ -54,18 +55,23 @@ class Keys:
         with mapped():
             await trio.to_thread.run_sync(self._file.create, new)
 
-    async def destroy(self, ids: Set[str], used: Callable[[Set[str]], Set[str]]) -> None:
-        """Nobody can read any more what these keys were for, but those that are `used`. That is
-        asked last of all, in turn: whoever came to need a key meanwhile finds that it stays, or
-        that it is gone. Raises Unavailable."""
+    async def destroy(self, ids: Set[str], used: Callable[[Set[str]], Set[str]]) -> Set[str]:
+        """Nobody can read any more what these keys were for, nor those that could not be destroyed
+        before; but keys that are `used` stay. Which are is asked last of all, in turn: whoever came
+        to need a key meanwhile finds that it stays, or that it is gone. Returns the ids of those
+        that are gone. Raises Unavailable."""
         self._unwanted |= ids
-        try:
-            async with self.turn:
-                there = {id_ for id_ in ids | self._unwanted if self._file.get(id_) is not None}
-                if there & ids:
-                    await self._destroy(there - used(there))
-        finally:
-            self._unwanted -= ids
+        if not self._unwanted:
+            return frozenset()
+        async with self.turn:
+            self._unwanted |= ids  # who had the turn may have found them used
+            asked = frozenset(self._unwanted)
+            there = {id_ for id_ in asked if self._file.get(id_) is not None}
+            gone = there - used(there)
+            if gone:
+                await self._destroy(gone)
+            self._unwanted -= asked
+        return gone
 
     async def _destroy(self, ids: Set[str]) -> None:
         self._going = ids

@@ -41,8 +41,7 @@ class Sealer:
 
     async def destroy(self, ids: Set[str], used: Callable[[Set[str]], Set[str]]) -> None:
         """What was sealed with these keys cannot be opened again (see Keys.destroy)."""
-        await self._keys.destroy(ids, used)
-        self.months.forget({id_ for id_ in ids if self._keys.get(id_) is None})
+        self.months.forget(await self._keys.destroy(ids, used))
 
     def ids(self) -> Set[str]:
         """Of every key that is a device's, those of its months too."""

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 import broker
-from tests.api.command_line import Ended, Serving, fine, inside, serving
+from tests.api.command_line import Ended, Serving, fine, inside, serving, tidelog
 
 Run = Callable[..., Ended]
 APP_ID = "de.gematik.erezept.ios"
@@ -145,3 +145,12 @@ def test_what_is_declared_is_made_true_at_every_start(tmp_path: Path) -> None:
             "encryption": "forbidden",
             "encryptionOf": {APP_ID: "required"},
         }
+
+
+@pytest.mark.parametrize("rules", ["", 'encryption = "required"\n'])
+def test_rules_for_an_app_that_is_not_there_are_refused(tmp_path: Path, rules: str) -> None:
+    config = tmp_path / "tidelog.toml"
+    config.write_text(f'[[matrix]]\napp = "nope"\n{rules}')
+    ended = tidelog("serve", "--port", "0", "--data", tmp_path / "data", "--config", config)
+    assert (ended.status, ended.out) == (1, "")
+    assert "there is no app 'nope'" in ended.err

@@ -130,7 +130,7 @@ def test_declarations_are_made_true_at_start_and_on_sighup(tmp_path: Path) -> No
         try:
             Serving(process, tmp_path / "data", tmp_path)
             configured(file, GIVEN, "shop.app:hush-two")
-            assert _after(process, signal.SIGHUP)["message"].endswith("was reloaded")
+            assert _after(process, signal.SIGHUP)["message"].endswith("were reloaded")
             file.write_text("nonsense")
             assert "not valid TOML" in _after(process, signal.SIGHUP)["message"]
             found = fine("keys", "list", "--json", "--data", tmp_path / "data").json

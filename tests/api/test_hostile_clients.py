@@ -70,6 +70,22 @@ async def test_a_head_without_end_is_refused_before_it_is_whole(
         assert (await client.reply()).status in {414, 431}
 
 
+async def test_a_body_that_does_not_parse_beside_an_early_answer(clock: MockClock) -> None:
+    chunked = b"POST /early HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n"
+    async with serving() as server:
+        reply = await server.ask(chunked)
+        assert (reply.status, json.loads(reply.body)["error"]["code"]) == (400, 40000)
+
+
+@pytest.mark.parametrize("line", ["Authorization : hush", "hush"])
+async def test_what_does_not_parse_is_not_repeated(clock: MockClock, line: str) -> None:
+    async with serving() as server:
+        reply = await server.ask(get("/echo", line))
+        assert reply.status == 400
+        assert b"illegal header line" in reply.body
+        assert "hush" not in f"{reply.headers}{reply.body!r}"
+
+
 async def test_tls_on_a_plain_port_is_told_so(clock: MockClock) -> None:
     async with serving() as server:
         reply = await server.ask(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc")

@@ -18,6 +18,9 @@ FORMS = [
     ("/device_api/v1/instances/x/devices/web", "x", BEAMS),
     ("/reporting_api/v2", "x", BEAMS),
     ("/device_api/v11", "x", ABLY),
+    ("http://x/device_api/v1/instances", "x", BEAMS),
+    ("HTTPS://x:1/pushers", "x", MATRIX),
+    ("http://x", "x", ABLY),
     ("/_matrix/client/v3/pushers/set", "x", MATRIX),
     ("/push/v1/channels/pushkey", "x", MATRIX),
     ("/matrix?x=1", "x", MATRIX),
@@ -63,6 +66,14 @@ async def test_a_later_one(path: str, host: str, form: Any, status: int) -> None
         await client.send(heads(path, host)[status])
         reply = await client.reply()
         assert (reply.status, shape(reply.body)) == (status, form)
+
+
+@pytest.mark.parametrize(("path", "host", "form"), FORMS)
+async def test_a_body_that_does_not_parse(path: str, host: str, form: Any) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with serving(matrix_hosts=(MATRIX_HOST,), may_log="tidelog.http") as server:
+        reply = await server.ask(head.encode() + b"zz\r\n")
+        assert (reply.status, shape(reply.body)) == (400, form)
 
 
 async def test_what_they_say() -> None:

@@ -55,6 +55,14 @@ async def test_unknown_paths_get_the_shape_of_beams(beams: BeamsServer, prefix: 
     assert error_of(beside) == (404, 40400)
 
 
+async def test_the_whole_url_may_be_asked_for(beams: BeamsServer) -> None:
+    """As proxies ask (RFC 9112 3.2.2)."""
+    target = b"http://proxied.example" + KEY.format(ID).encode()
+    reply = await beams.client.get("/", extensions={"target": target})
+    assert reply.status_code == 200
+    assert "vapidPublicKey" in reply.json()
+
+
 async def test_a_wrong_method_says_which_are_right(beams: BeamsServer) -> None:
     reply = await beams.client.post(KEY.format(ID))
     assert refused(reply)[:2] == (405, "Method not allowed")

@@ -189,6 +189,14 @@ def with_token(before: Devices, call: Call, id_: str) -> Devices:
     return others | {id_: (user, told, recipient, interests)}
 
 
+def without(before: Devices, call: Call, id_: str) -> Devices:
+    """Nothing is of an instance that is not there; removing it succeeds, or mobile SDKs would try
+    for ever."""
+    if call.instance.lower() != ID:
+        return before
+    return {one: state for one, state in before.items() if one != id_}
+
+
 def asked(before: Devices, call: Call, reply: httpx.Response) -> Devices:
     """What a call that succeeded must have made of the devices."""
     id_ = call.device
@@ -197,7 +205,7 @@ def asked(before: Devices, call: Call, reply: httpx.Response) -> Devices:
     if not isinstance(id_, str):
         return registered(before, call, reply)
     if call.method == "DELETE" and not call.below:
-        return {one: state for one, state in before.items() if one != id_}
+        return without(before, call, id_)
     user, told, recipient, interests = before[id_]
     match call.method, *call.below:
         case "PUT", "metadata":

@@ -38,6 +38,9 @@ class GatedFile(KeyFile):
 
     def destroy(self, ids: Iterable[str]) -> None:
         self.destroyed.append(set(ids))
+        if self.refuses:
+            self.refuses -= 1
+            raise LogFull("the key file cannot be written")
         super().destroy(ids)
 
 
@@ -144,3 +147,17 @@ async def test_who_destroys_during_a_write_shares_the_next(file: GatedFile) -> N
             nursery.start_soon(keys.destroy, {id_}, lambda _: {"3", "7"})
     assert keys.ids() == {"first", "3", "7"}
     assert [gone for gone in file.destroyed if gone] == [ids - {"3", "7"}]
+
+
+async def test_what_could_not_be_destroyed_goes_with_the_next(file: GatedFile) -> None:
+    """Whoever asked may not ask again."""
+    keys = Keys(file)
+    file.go.set()
+    await keys.ensure({id_: key(1) for id_ in "abc"})
+    file.refuses = 1
+    with pytest.raises(Unavailable):
+        await keys.destroy({"a", "b"}, lambda _: set())
+    assert keys.ids() == {*"abc"}
+    assert await keys.destroy(set(), lambda _: {"b"}) == {"a"}
+    assert await keys.destroy(set(), lambda _: set()) == set(), "b is used"
+    assert keys.ids() == {"b", "c"}

@@ -24,13 +24,13 @@ async def test_what_was_imported_is_the_same_log(path: Path, clock: FakeClock) -
         await b.push.subscribe(app, of_client("me"))
         await b.push.patch(app, "d", metadata={})
         await b.push.remove(app, device="e")
-        devices = await b.push.devices(app, limit=10)
+        devices = await b.push.lists.devices(app, limit=10)
     copy = path.with_name("copy")
     await trio.to_thread.run_sync(_copy, path, copy)
     assert offline.fingerprint(copy, SETTINGS) == offline.fingerprint(path, SETTINGS)
     assert offline.verify(copy, SETTINGS) == []
     async with broker.open(copy, clock=clock) as b:
-        assert await b.push.devices(app, limit=10) == devices
+        assert await b.push.lists.devices(app, limit=10) == devices
         (device,) = devices.items
         assert b.push.recipient(app, device) == {}
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 import broker
 from broker import Broker, offline
 from broker.event import Kind
 from broker.push import outbox_log, registry, waiting
-from broker.push.events import Attempt, PublishAccepted, Selector
+from broker.push.events import Attempt, DeviceRemoved, PublishAccepted, Selector
 from broker.push.lifetime import TTL_MS_MAX
 from broker.push.outbox_log import ProgressPublish
 from broker.retention import PUBLISHES_RETENTION_MS
@@ -139,6 +140,22 @@ async def test_a_deleted_app_leaves_nothing(resting: Broker, clock: FakeClock) -
     assert await subscriptions(resting, app) == {(CHANNEL, "c:me")}
     with pytest.raises(broker.NotFound):
         await resting.push.publish(other, ME, PAYLOAD)
+
+
+async def test_a_deleted_apps_devices_are_removed_a_few_at_a_time(
+    opened: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No transaction is as long as the list of devices."""
+    monkeypatch.setattr("broker.push.removal.REMOVED_AT_ONCE", 3)
+    other = await enabled(opened, (await opened.apps.create()).id)
+    names = [f"d{number}" for number in range(10)]
+    await registered(opened, other, *names)
+    seen: list[object] = []
+    opened.epoch.hub.watch(Kind.PUSH, lambda record: seen.append(record.event))
+    await opened.apps.delete(other)
+    while opened.epoch.hub.position < opened.log.position:
+        await trio.lowlevel.checkpoint()
+    assert {event.device for event in seen if isinstance(event, DeviceRemoved)} == set(names)
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,18 @@ async def test_a_device_that_came_meanwhile_keeps_its_key(sealer: Sealer, keys: 
     assert sealer.ids() == {of_e}
 
 
+async def test_a_key_that_was_used_a_moment_ago_goes_too(sealer: Sealer, keys: SlowKeys) -> None:
+    """It was looked at while another was being destroyed, and was given up since."""
+    of_d, of_e = key_id("app", "d"), key_id("app", "e")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sealer.destroy, {of_d, of_e}, lambda _: {of_e})
+        await trio.to_thread.run_sync(keys.entered.wait, STUCK_S)
+        nursery.start_soon(sealer.destroy, {of_e}, lambda _: set())
+        await wait_all_tasks_blocked()
+        keys.go.set()
+    assert sealer.ids() == set()
+
+
 async def test_whoever_comes_back_gets_another_key(sealer: Sealer, keys: SlowKeys) -> None:
     before = keys.get(key_id("app", "d"))
     async with trio.open_nursery() as nursery, being_destroyed(sealer, keys):

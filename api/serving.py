@@ -1,0 +1,97 @@
+"""A broker behind one port, in whatever trio program has it open: HTTP and realtime connections.
+
+    async with broker.open("./data") as b, trio.open_nursery() as nursery:
+        server = await serve_in(nursery, b)
+        ...
+        server.stop()
+
+The nursery is inside the broker's block, for the server needs the broker until it has stopped.
+Stopping, by `stop` or by cancelling the nursery, lets accepted requests finish within the grace.
+Touches no signal, prints nothing and ends no process: that is `api.server`'s, which is one process.
+What it does to the process is raise the soft limit of file descriptors, up to the hard one.
+"""
+
+import os
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import cast
+
+import trio
+
+from api import listener
+from api.app import create_app
+from api.listener import Listening
+from api.push.transports import Transports
+from api.realtime.server import realtime
+from api.request_guard import App
+from api.settings import ServerSettings
+from broker import Broker
+
+
+class CannotListen(OSError):
+    """The address is taken, not ours, or not permitted."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that accepts requests. `stop`: no new connection, and what was accepted is finished;
+    the nursery ends when it is."""
+
+    port: int
+    stop: Callable[[], None]
+
+
+async def serve_in(
+    nursery: trio.Nursery,
+    broker: Broker,
+    settings: ServerSettings | None = None,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    transports: Transports | None = None,
+) -> Server:
+    """Start to serve a broker; returns once it accepts requests. `transports`: those whose
+    `by_type` the broker was opened with, if it delivers notifications. Raises CannotListen."""
+    stopping = trio.Event()
+    start = partial(serve, ssl_context=ssl_context, transports=transports, shutdown=stopping)
+    listening: Listening = await nursery.start(start, broker, settings or ServerSettings())
+    return Server(listening.port, stopping.set)
+
+
+async def serve(
+    broker: Broker,
+    settings: ServerSettings,
+    *,
+    ssl_context: ssl.SSLContext | None,
+    transports: Transports | None,
+    shutdown: trio.Event,
+    sandbox: bool = False,
+    task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until `shutdown` is set or it is cancelled. Raises CannotListen."""
+    made = create_app(broker, settings, sandbox=sandbox, transports=transports)
+    app = cast("App", made)  # Quart types the same messages more closely
+    refused: OSError | None = None
+    async with realtime(broker, settings) as connections:
+        try:
+            await listener.serve(
+                app,
+                settings,
+                ssl_context,
+                realtime=connections,
+                shutdown=shutdown,
+                task_status=task_status,
+            )
+        except OSError as error:  # raised further down, or it would come in a group
+            refused = error
+    if refused is not None:
+        where = f"{settings.host} port {settings.port}"
+        raise CannotListen(f"cannot listen on {where}: {_reason(refused)}") from refused
+
+
+def _reason(error: OSError) -> str:
+    """What the system said, without the numbers that trio and asyncio put around it."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
