@@ -135,9 +135,13 @@ async def read_log(path: Path) -> Log:
     log = Log()
     async with broker.open(path, hold_connections=False) as b:
         stream = Stream(b.default_app(), "", Kind.PUBLISHES)
-        for record in (await b.log.read(stream, Span(), limit=1_000_000)).records:
-            if isinstance(record.event, PublishAccepted):
-                log.note(record.event)
+        more, first = True, 0
+        while more:  # a read gives no more than so many records, whatever is asked for
+            records, more, last = await b.log.read(stream, Span(first), limit=1_000)
+            first = last + 1
+            for record in records:
+                if isinstance(record.event, PublishAccepted):
+                    log.note(record.event)
     return log
 
 
