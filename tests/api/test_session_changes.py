@@ -25,9 +25,23 @@ async def talk(tmp_path: Path) -> AsyncIterator[Talk]:
         yield t
 
 
+class _OneByOne(Editing):
+    """Changes that are told one after the other. Whoever is told the whole gets it as it is when it
+    is looked up, with whatever came meanwhile: then that is not told again."""
+
+    talk: Talk
+
+    async def change(self, *given: Any, **fields: Any) -> str:
+        serial = await super().change(*given, **fields)
+        await self.talk.settled()
+        return serial
+
+
 @pytest.fixture
 def m(talk: Talk) -> Editing:
-    return Editing(talk.broker)
+    one_by_one = _OneByOne(talk.broker)
+    one_by_one.talk = talk
+    return one_by_one
 
 
 async def heard(client: Client, count: int = 1, channel: str = CHANNEL) -> list[Told]:
