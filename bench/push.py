@@ -1,8 +1,7 @@
 """`push`: one message that notifies many devices: accepted, delivered, and cut off by kill -9.
 
-`python -m bench push --write` measures a hundred thousand devices and puts them into RESULTS.md, in
-less than three minutes of a machine that does nothing else; `--quick` looks at ten thousand. A
-device that was not told fails the run.
+`python -m bench push --write` measures a hundred thousand devices and puts them into RESULTS.md;
+`--quick` looks at ten thousand. A device that was not told fails the run.
 """
 
 from collections.abc import Sequence
