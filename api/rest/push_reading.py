@@ -12,8 +12,7 @@ from api.push.outcome import NotSent
 from api.push.web_subscription import target_url
 from broker.auth.credentials import check_client_id
 from broker.errors import BadRequest
-from broker.messages.extras import check_encodable
-from broker.messages.message import json_text
+from broker.push.notice import check_fits
 from broker.push.service import DeviceSpec
 
 PLATFORMS = ("android", "ios", "browser")
@@ -31,8 +30,6 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
 URLS = {"web": "targetUrl", "webhook": "url"}
 PAYLOAD_FIELDS = ("notification", "data", "apns", "fcm", "gcm", "web", "matrix")
 ID_CHARS_MAX = 256
-PAYLOAD_BYTES_MAX = 65_536
-TOO_LARGE = 40009
 
 
 def fields_of(body: Any) -> Mapping[str, Any]:
@@ -78,8 +75,7 @@ def read_recipient(recipient: Any, guard: Guard) -> dict[str, Any]:
     missing = [name for name in needed if not recipient.get(name)]
     if missing:
         raise BadRequest(f"push.recipient needs {' and '.join(missing)}")
-    check_encodable(recipient)
-    _check_size(recipient, "push.recipient")
+    check_fits(recipient, "push.recipient")
     _check_target(recipient, guard)
     return dict(recipient)
 
@@ -106,8 +102,7 @@ def read_payload(fields: Mapping[str, Any]) -> dict[str, Any]:
     for name in PAYLOAD_FIELDS:
         if name != "data" and not isinstance(payload.get(name, {}), Mapping):
             raise BadRequest(f"{name} must be an object")
-    check_encodable(payload)
-    _check_size(payload, "the notification")
+    check_fits(payload, "the notification")
     return payload
 
 
@@ -116,8 +111,7 @@ def read_metadata(metadata: Any) -> dict[str, Any] | None:
         return None
     if not isinstance(metadata, Mapping):
         raise BadRequest("metadata must be an object")
-    check_encodable(metadata)
-    _check_size(metadata, "metadata")
+    check_fits(metadata, "metadata")
     return dict(metadata)
 
 
@@ -139,9 +133,3 @@ def _text(fields: Mapping[str, Any], name: str) -> str | None:
     if value is not None and not (isinstance(value, str) and len(value) <= ID_CHARS_MAX):
         raise BadRequest(f"{name} must be text of at most {ID_CHARS_MAX} characters")
     return value or None
-
-
-def _check_size(value: Any, what: str) -> None:
-    size = len(json_text(value, what, 40000))
-    if size > PAYLOAD_BYTES_MAX:
-        raise BadRequest(f"{what} has {size} bytes, the limit is {PAYLOAD_BYTES_MAX}", TOO_LARGE)

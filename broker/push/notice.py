@@ -1,6 +1,6 @@
 """A notification before it is accepted: who it is for, and whether it makes sense."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from broker.errors import BadRequest
@@ -10,7 +10,7 @@ from broker.messages.message import json_text
 from broker.push.events import MATRIX_CHANNELS, Selector
 from storage import Rows
 
-PAYLOAD_BYTES_MAX = 65_536
+BYTES_MAX = 65_536  # of a notification, and of each part of a device
 TOO_LARGE = 40009
 
 
@@ -35,12 +35,15 @@ def check(payload: dict[str, Any]) -> None:
     """Raises BadRequest 40000 for what cannot be stored, 40009 for what is too large."""
     if not payload:
         raise BadRequest("the notification is empty")
-    check_encodable(payload)
-    size = len(json_text(payload, "the notification", 40000))
-    if size > PAYLOAD_BYTES_MAX:
-        raise BadRequest(
-            f"the notification has {size} bytes, the limit is {PAYLOAD_BYTES_MAX}", TOO_LARGE
-        )
+    check_fits(payload, "the notification")
+
+
+def check_fits(value: Mapping[str, Any], what: str) -> None:
+    """Raises BadRequest 40000 for what cannot be stored, 40009 for what is too large."""
+    check_encodable(value)
+    size = len(json_text(value, what, 40000))
+    if size > BYTES_MAX:
+        raise BadRequest(f"{what} has {size} bytes, the limit is {BYTES_MAX}", TOO_LARGE)
 
 
 def check_channels(rows: Rows, app: str, selectors: Sequence[Selector]) -> None:
