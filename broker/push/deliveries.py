@@ -51,7 +51,6 @@ class Deliveries:
         turns: Turns,
         series: str,
     ) -> None:
-        self.counts = dict.fromkeys(Verdict, 0)
         self.by_transport: Counter[tuple[str, Verdict]] = Counter()
         self._log = log
         self._push = push
@@ -96,7 +95,6 @@ class Deliveries:
     def _count(self, row: PublishRow, device: Device | None, verdict: Verdict) -> None:
         """By transport, as far as there is one: what else an address names is its sender's."""
         named = device.transport if device else (row.selector.recipient or {}).get("transportType")
-        self.counts[verdict] += 1
         self.by_transport[named if named in self._attempts.transports else "none", verdict] += 1
 
     async def _reported(self, app: str, device: Device, tried: Tried) -> Device:

@@ -60,7 +60,10 @@ class Outbox:
     @property
     def counts(self) -> dict[Verdict, int]:
         """How many attempts came to what, since the broker began."""
-        return self._deliveries.counts
+        counts = dict.fromkeys(Verdict, 0)
+        for (_, verdict), count in self.by_transport.items():
+            counts[verdict] += count
+        return counts
 
     @property
     def by_transport(self) -> Mapping[tuple[str, Verdict], int]:
