@@ -94,20 +94,16 @@ class ProvisionApp(msgspec.Struct, frozen=True):
     presence_members_max: int | None = None
 
 
-def _one(event: Event) -> Decision:
-    return Decision([(SYSTEM, event)])
-
-
 def create_log(rows: Rows, command: CreateLog, ms: int) -> Decision:
     known = tenancy.series(rows)
-    return Decision() if known else _one(LogCreated(command.series))
+    return Decision() if known else tenancy.in_system_log(LogCreated(command.series))
 
 
 def create_app(rows: Rows, command: CreateApp, ms: int) -> Decision:
     if command.keep and tenancy.app_exists(rows, command.app):
         return Decision()
     _require_free(rows, command.app)
-    return _one(AppCreated(command.app, command.name))
+    return tenancy.in_system_log(AppCreated(command.app, command.name))
 
 
 def provision_app(rows: Rows, command: ProvisionApp, ms: int) -> Decision:
@@ -146,7 +142,7 @@ def create_key(rows: Rows, command: CreateKey, ms: int) -> Decision:
     created = _key_created(command)
     known = tenancy.key(rows, command.app, command.key)
     if known is None:
-        return _one(created)
+        return tenancy.in_system_log(created)
     if command.keep and known.secret == command.secret and not known.revoked:
         return Decision()
     raise BadRequest(
@@ -158,7 +154,9 @@ def revoke_key(rows: Rows, command: RevokeKey, ms: int) -> Decision:
     known = tenancy.key(rows, command.app, command.key)
     if known is None:
         raise NotFound(f"there is no key {command.app}.{command.key}")
-    return Decision() if known.revoked else _one(KeyRevoked(command.app, command.key))
+    return (
+        Decision() if known.revoked else tenancy.in_system_log(KeyRevoked(command.app, command.key))
+    )
 
 
 def set_namespace(rows: Rows, command: SetNamespace, ms: int) -> Decision:
@@ -166,13 +164,13 @@ def set_namespace(rows: Rows, command: SetNamespace, ms: int) -> Decision:
     event = _namespace_set(command)
     if tenancy.namespaces(rows, command.app).get(command.namespace) == command.rules:
         return Decision()
-    return _one(event)
+    return tenancy.in_system_log(event)
 
 
 def remove_namespace(rows: Rows, command: RemoveNamespace, ms: int) -> Decision:
     if command.namespace not in tenancy.namespaces(rows, command.app):
         raise NotFound(f"app {command.app!r} has no namespace {command.namespace!r}")
-    return _one(NamespaceRemoved(command.app, command.namespace))
+    return tenancy.in_system_log(NamespaceRemoved(command.app, command.namespace))
 
 
 def _key_created(command: CreateKey) -> KeyCreated:

@@ -32,7 +32,6 @@ from broker.events import (
 from broker.push.removal import RemoveDevices, RemovePush
 from broker.stats import projections as stats
 from broker.stats.recording import RemoveStats
-from broker.tenancy import SYSTEM
 from storage import Cut, Decision, Log, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
 
@@ -77,7 +76,7 @@ def decide(rows: Rows, command: Purge, ms: int) -> Decision:
     if command.channel is None and tenancy.app(rows, command.app) is None:
         raise NotFound(f"there is no app {command.app!r}")
     event = PurgeRequested(command.app, command.channel, command.client_id)
-    return Decision([(SYSTEM, event)])
+    return tenancy.in_system_log(event)
 
 
 def remove_channel(rows: Rows, command: RemoveChannel, ms: int) -> Decision:
@@ -93,7 +92,7 @@ def remove_channel(rows: Rows, command: RemoveChannel, ms: int) -> Decision:
 def complete(rows: Rows, command: CompletePurge, ms: int) -> Decision:
     if rows.get(TABLE, command.request.to_bytes(8, "big")) is None:
         return Decision()
-    return Decision([(SYSTEM, PurgeCompleted(command.request))])
+    return tenancy.in_system_log(PurgeCompleted(command.request))
 
 
 class Purges:

@@ -12,7 +12,7 @@ from broker.auth import capability
 from broker.auth.credentials import Key
 from broker.channels.channel_name import namespace as namespace_of
 from broker.errors import NotFound
-from broker.event import Kind
+from broker.event import Event, Kind
 from broker.events import (
     AppCreated,
     AppDeleted,
@@ -22,7 +22,7 @@ from broker.events import (
     NamespaceRemoved,
     NamespaceSet,
 )
-from storage import OnTrim, Record, Rows, Stream, Table
+from storage import Decision, OnTrim, Record, Rows, Stream, Table
 from storage.serial import ms_of
 
 SYSTEM = Stream("", "", Kind.SYSTEM)
@@ -130,6 +130,11 @@ def app(rows: Rows, app_id: str) -> App | None:
 
 def app_exists(rows: Rows, app_id: str) -> bool:
     return rows.get(TABLE, _row(_APP, app_id)) is not None
+
+
+def in_system_log(event: Event) -> Decision:
+    """What a command of administration comes to."""
+    return Decision([(SYSTEM, event)])
 
 
 def require_app(rows: Rows, app_id: str) -> None:

@@ -15,9 +15,8 @@ import msgspec
 from broker import tenancy
 from broker.beams.events import BeamsInstanceCreated, BeamsInstanceRemoved
 from broker.errors import BadRequest, NotFound
-from broker.event import Event, Kind
+from broker.event import Kind
 from broker.events import AppDeleted
-from broker.tenancy import SYSTEM
 from storage import Decision, OnTrim, Record, Rows, Table
 from storage.projection import Decide
 
@@ -68,18 +67,14 @@ def create(rows: Rows, command: CreateInstance, ms: int) -> Decision:
         raise BadRequest(f"Beams instance {id_} exists already, with another app or secret")
     if (other := instance_of(rows, command.app)) is not None:
         raise BadRequest(f"app {command.app!r} has a Beams instance already: {other.id}")
-    return _one(BeamsInstanceCreated(wanted.app, wanted.id, wanted.secret))
+    return tenancy.in_system_log(BeamsInstanceCreated(wanted.app, wanted.id, wanted.secret))
 
 
 def remove(rows: Rows, command: RemoveInstance, ms: int) -> Decision:
     known = instance(rows, command.instance.lower())
     if known is None:
         raise NotFound(f"there is no Beams instance {command.instance!r}")
-    return _one(BeamsInstanceRemoved(known.app, known.id))
-
-
-def _one(event: Event) -> Decision:
-    return Decision([(SYSTEM, event)])
+    return tenancy.in_system_log(BeamsInstanceRemoved(known.app, known.id))
 
 
 def checked_id(text: str) -> str:

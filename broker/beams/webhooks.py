@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
+from broker import tenancy
 from broker.beams import instances
 from broker.beams.events import (
     BeamsInstanceRemoved,
@@ -17,11 +18,10 @@ from broker.beams.events import (
     BeamsWebhookRemoved,
 )
 from broker.errors import BadRequest, NotFound
-from broker.event import Event, Kind
+from broker.event import Kind
 from broker.events import AppDeleted
 from broker.messages.extras import check_encodable
 from broker.messages.message import json_text
-from broker.tenancy import SYSTEM
 from storage import Decision, OnTrim, Record, Rows, Table
 from storage.projection import Decide
 
@@ -84,17 +84,13 @@ def add(rows: Rows, command: AddWebhook, ms: int) -> Decision:
     if wanted.id not in known and len(known) >= WEBHOOKS_MAX:
         raise BadRequest(f"a Beams instance may have {WEBHOOKS_MAX} webhooks")
     fields = msgspec.structs.asdict(wanted)
-    return _one(BeamsWebhookAdded(**fields))
+    return tenancy.in_system_log(BeamsWebhookAdded(**fields))
 
 
 def remove(rows: Rows, command: RemoveWebhook, ms: int) -> Decision:
     if all(one.id != command.id for one in of_app(rows, command.app)):
         raise NotFound(f"there is no webhook {command.id!r}")
-    return _one(BeamsWebhookRemoved(command.app, command.id))
-
-
-def _one(event: Event) -> Decision:
-    return Decision([(SYSTEM, event)])
+    return tenancy.in_system_log(BeamsWebhookRemoved(command.app, command.id))
 
 
 def declared_id(instance: str, url: str) -> str:

@@ -15,11 +15,10 @@ import msgspec
 
 from broker import tenancy
 from broker.errors import BadRequest
-from broker.event import Event, Kind
+from broker.event import Kind
 from broker.events import AppDeleted
 from broker.matrix.events import MatrixChannelsSet, MatrixEncryptionSet
 from broker.push.rows import TOPIC_BYTES_MAX
-from broker.tenancy import SYSTEM
 from storage import Decision, OnTrim, Record, Rows, Table
 from storage.projection import Decide
 
@@ -77,7 +76,7 @@ def set_channels(rows: Rows, command: SetMatrixChannels, ms: int) -> Decision:
     known = rules(rows, command.app).channels
     if list(known.items()) == list(command.channels.items()):
         return Decision()
-    return _one(MatrixChannelsSet(command.app, dict(command.channels)))
+    return tenancy.in_system_log(MatrixChannelsSet(command.app, dict(command.channels)))
 
 
 def set_encryption(rows: Rows, command: SetMatrixEncryption, ms: int) -> Decision:
@@ -88,7 +87,7 @@ def set_encryption(rows: Rows, command: SetMatrixEncryption, ms: int) -> Decisio
     wanted = _with_encryption(known, event)
     if len(wanted.encryption_of) > APP_IDS_MAX:
         raise BadRequest(f"there may be rules for {APP_IDS_MAX} app_ids")
-    return Decision() if wanted == known else _one(event)
+    return Decision() if wanted == known else tenancy.in_system_log(event)
 
 
 def check_channels(channels: dict[str, Status]) -> None:
@@ -111,10 +110,6 @@ def check_encryption(rule: str | None, app_id: str | None) -> None:
         raise BadRequest(f"encryption must be one of {', '.join(ENCRYPTION)}")
     if app_id is not None and not (0 < len(app_id) <= APP_ID_CHARS_MAX and app_id.isprintable()):
         raise BadRequest(f"an app_id must be 1 to {APP_ID_CHARS_MAX} printable characters")
-
-
-def _one(event: Event) -> Decision:
-    return Decision([(SYSTEM, event)])
 
 
 class MatrixConfiguration:
