@@ -27,7 +27,7 @@ import msgspec
 from api.push import target
 from api.push.client import Poster
 from api.push.guard import Guard
-from api.push.outcome import NO_ADDRESS, NotSent
+from api.push.outcome import NotSent
 from broker.push.transport import (
     RETRIES_EXHAUSTED,
     SENT,
@@ -108,11 +108,11 @@ def configured(guard: Guard, outgoing: Outgoing) -> Form:
         "user-agent": USER_AGENT,
         "content-type": "application/json",
         "webhook-event-type": event["event"],
-        "webhook-id-uuid": _text(webhook, "id"),
+        "webhook-id-uuid": target.text(webhook, "id"),
         "webhook-request-id-uuid": str(UUID(outgoing.id)),
-        "webhook-signature": signature(_text(webhook, "secret"), body),
+        "webhook-signature": signature(target.text(webhook, "secret"), body),
     }
-    return Form(target.checked(guard, _text(webhook, "url")), headers, body)
+    return Form(target.checked(guard, target.text(webhook, "url")), headers, body)
 
 
 def signature(secret: str, body: bytes) -> str:
@@ -125,7 +125,7 @@ def of_publish(guard: Guard, outgoing: Outgoing) -> Form:
     document = {name: told[name] for name in ("publishId", "status", "requestBody")}
     if "tally" in told:
         document["results"] = _results(told)
-    url, authorization = split_user(_text(outgoing.recipient, "url"))
+    url, authorization = split_user(target.text(outgoing.recipient, "url"))
     headers = {"user-agent": USER_AGENT, "content-type": "application/json", **authorization}
     return Form(target.checked(guard, url), headers, msgspec.json.encode(document))
 
@@ -187,10 +187,3 @@ def _results(told: Json) -> Json:
 
 def _instant(ms: int) -> str:
     return datetime.fromtimestamp(ms // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%S%z")
-
-
-def _text(recipient: Json, name: str) -> str:
-    value = recipient.get(name)
-    if not isinstance(value, str) or not value:
-        raise NO_ADDRESS.because(f"{name} is missing")
-    return value

@@ -1,11 +1,22 @@
-"""Where a user-supplied target is: looked at by the guard, and named for the outbox's circuits."""
+"""A user-supplied target: read, looked at by the guard, and named for the outbox's circuits."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import httpx
 
 from api.push.guard import Guard, RefusedUrl, host_of
-from api.push.outcome import DEAD_ADDRESS
+from api.push.outcome import DEAD_ADDRESS, NO_ADDRESS
 
 NOWHERE = "nowhere"
+
+
+def text(recipient: Mapping[str, Any], name: str) -> str:
+    """A field that a recipient must have. Raises NotSent."""
+    value = recipient.get(name)
+    if not isinstance(value, str) or not value:
+        raise NO_ADDRESS.because(f"{name} is missing")
+    return value
 
 
 def checked(guard: Guard, target: str) -> httpx.URL:

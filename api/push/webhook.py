@@ -23,7 +23,7 @@ import msgspec
 from api.push import target
 from api.push.client import Poster
 from api.push.guard import Guard
-from api.push.outcome import DEAD_ADDRESS, NO_ADDRESS, UNAVAILABLE, NotSent, by_status
+from api.push.outcome import DEAD_ADDRESS, UNAVAILABLE, NotSent, by_status
 from broker.clock import Clock
 from broker.push.transport import SENT, Outgoing, Result
 
@@ -51,9 +51,9 @@ class Webhook:
 
     async def send(self, outgoing: Outgoing) -> Result:
         try:
-            url = target.checked(self._guard, _text(outgoing, "url"))
+            url = target.checked(self._guard, target.text(outgoing.recipient, "url"))
             body = _body(outgoing)
-            headers = self._headers(outgoing, _text(outgoing, "secret"), body)
+            headers = self._headers(outgoing, target.text(outgoing.recipient, "secret"), body)
             reply = await self._client.post(str(url), headers, body)
         except NotSent as not_sent:
             return not_sent.result
@@ -85,10 +85,3 @@ def _body(outgoing: Outgoing) -> bytes:
             "expires": outgoing.expires_ms,
         }
     )
-
-
-def _text(outgoing: Outgoing, name: str) -> str:
-    value = outgoing.recipient.get(name)
-    if not isinstance(value, str) or not value:
-        raise NO_ADDRESS.because(f"{name} is missing")
-    return value
