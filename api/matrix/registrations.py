@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from api.matrix.caller import User
 from api.matrix.reading import Address, Pusher
 from broker import Broker
-from broker.matrix.rules import MatrixRules, Status
+from broker.matrix.rules import STATUSES, MatrixRules, Status
 from broker.push.events import MATRIX, MATRIX_CHANNELS, Device
 from broker.push.registration import OnTaken
 from broker.push.service import DeviceSpec
@@ -98,8 +98,7 @@ class Registrations:
     ) -> None:
         """Those that are named; the others stay. Raises NotFound if it was removed meanwhile."""
         named = {
-            status: [id_ for id_, one in wanted.items() if one == status]
-            for status in ("enabled", "disabled", "not_set")
+            status: [id_ for id_, one in wanted.items() if one == status] for status in STATUSES
         }
         await self._push.topics.change(
             user.app,

@@ -47,7 +47,7 @@ class DeviceKeys:
     async def destroy_chains(self, app: str, device: str) -> None:
         """Those of a device that is there which its address does not name. Raises Unavailable."""
         ids = self._sealer.months.ids(app, device)
-        if ids - self._used(ids):
+        if ids and ids - self._used(ids):  # few devices have any
             await self._destroy(ids)
 
     async def forget_strangers(self, app: str | None = None) -> None:
