@@ -63,7 +63,7 @@ class Broker:
 
     def call(self, function: Callable[[TrioBroker], Awaitable[T]]) -> T:
         """Await `function(broker)` in the broker's thread: for all that has no method here."""
-        return self._thread.wait(self._thread.call(function))
+        return self._thread.wait(function)
 
     def channel(self, name: str, *, app: str | None = None) -> "Channel":
         """A channel of an app (default: the oldest). Both are looked at when it is used."""
@@ -124,7 +124,7 @@ class Channel:
 
     def _do(self, action: Callable[[trio_channel.Channel], Awaitable[T]]) -> T:
         name, app = self.name, self.app
-        return self._thread.wait(self._thread.call(lambda b: action(b.channel(name, app=app))))
+        return self._thread.wait(lambda b: action(b.channel(name, app=app)))
 
 
 class Subscription:
@@ -138,7 +138,7 @@ class Subscription:
         self._held = Batch(0, deque())
         self._is_closed = False
         try:
-            thread.wait(thread.call(handover.begin))
+            thread.wait(handover.begin)
         except BaseException:
             self.close()
             raise
@@ -188,6 +188,4 @@ class Subscription:
 
     def _take(self, timeout: float | None) -> Batch:
         received = self._held.number
-        return self._thread.wait(
-            self._thread.call(lambda _: self._handover.take(received)), timeout
-        )
+        return self._thread.wait(lambda _: self._handover.take(received), timeout)

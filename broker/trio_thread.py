@@ -69,22 +69,28 @@ class TrioThread:
 
     def call(self, function: Callable[[Broker], Awaitable[T]]) -> Future[T]:
         """Await `function(broker)` in the broker's thread. Raises Unavailable 80017 once closed."""
-        self._require_usable()
         future: Future[T] = Future()
+        self._start(function, future)
+        return future
+
+    def wait(self, function: Callable[[Broker], Awaitable[T]], timeout: float | None = None) -> T:
+        """What came of a `call`. Whatever interrupts this, at any point, cancels it there. Raises
+        TimeoutError."""
+        future: Future[T] = Future()
+        try:
+            self._start(function, future)
+            return future.result(timeout)
+        finally:
+            future.cancel()
+
+    def _start(self, function: Callable[[Broker], Awaitable[T]], future: Future[T]) -> None:
+        self._require_usable()
+        future.add_done_callback(self._unsettled.discard)
         with self._lock:
             if self._is_closed:
                 raise _closed()
             self._unsettled.add(future)
-        future.add_done_callback(self._unsettled.discard)
         self._soon(self._begin, function, future)
-        return future
-
-    def wait(self, future: Future[T], timeout: float | None = None) -> T:
-        """What came of it; a wait that is interrupted cancels it. Raises TimeoutError."""
-        try:
-            return future.result(timeout)
-        finally:
-            future.cancel()
 
     def stop(self) -> None:
         """Have it closed; `ended` says when it is."""

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -21,6 +22,7 @@ from broker.blocking import Broker
 from broker.errors import InUse
 from broker.push.service import DeviceSpec
 from broker.storage_errors import CLOSED
+from broker.trio_thread import TrioThread
 from tests.documents import ROOT
 
 STUCK_S = 20
@@ -294,6 +296,30 @@ def test_ctrl_c_ends_a_wait_and_nothing_else(path: Path) -> None:
     assert errors.splitlines()[-1] == "KeyboardInterrupt"
     with broker.blocking.open(path) as b:
         assert names(b) == ["after", "again"]
+
+
+def test_a_call_that_is_interrupted_before_it_waits_is_cancelled(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled = threading.Event()
+    soon = TrioThread._soon
+
+    def interrupted(self: TrioThread, function: Any, *arguments: Any) -> None:
+        monkeypatch.undo()
+        soon(self, function, *arguments)
+        raise KeyboardInterrupt
+
+    async def waits(_: broker.Broker) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.set()
+
+    with broker.blocking.open(path) as b:
+        monkeypatch.setattr(TrioThread, "_soon", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            b.call(waits)
+        assert cancelled.wait(STUCK_S)
 
 
 FORKS = """
