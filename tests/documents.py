@@ -84,17 +84,19 @@ def _is_of(met: Met, route: str, bases: str) -> bool:
 
 class Document:
     """`asked_in`: the file of tests that a run must have for this document to be looked at.
-    `bases`: what its routes may stand below, as a regular expression."""
+    `bases`: what its routes may stand below, as a regular expression. `last`: the last column of
+    its tables, by which they are known."""
 
-    def __init__(self, name: str, asked_in: str, bases: str = "") -> None:
+    def __init__(self, name: str, asked_in: str, bases: str = "", last: str = TEST) -> None:
         self.name = name
         self.asked_in = asked_in
         self.bases = bases
+        self.last = last
 
     @cached_property
     def rows(self) -> list[Row]:
-        """Of every table whose last column is TEST."""
-        return list(_rows((ROOT / self.name).read_text().splitlines()))
+        """Of every table whose last column is `last`."""
+        return list(_rows((ROOT / self.name).read_text().splitlines(), self.last))
 
     def keys(self, section: str) -> list[str]:
         return [row.key for row in self.rows if row.section == section]
@@ -124,7 +126,7 @@ class Document:
         ]
 
 
-def _rows(lines: list[str]) -> Iterator[Row]:
+def _rows(lines: list[str], last: str) -> Iterator[Row]:
     section, columns = "", list[str]()
     for line in lines:
         if heading := _HEADING.fullmatch(line):
@@ -133,7 +135,7 @@ def _rows(lines: list[str]) -> Iterator[Row]:
             columns = []
             continue
         cells = [cell.strip() for cell in _CELL_END.split(line)[1:-1]]
-        if cells[-1] == TEST:
+        if cells[-1] == last:
             columns = cells
         elif columns and set(cells[0]) != {"-"}:
             yield Row(section, dict(zip(columns, cells, strict=True)))
