@@ -55,7 +55,11 @@ def list_namespaces(configuration: Configuration, app: str | None, as_json: bool
 @click.argument("namespace")
 @configured
 @app_option
-@click.option("--persisted/--not-persisted", default=None, help="Keep messages.")
+@click.option(
+    "--persisted/--not-persisted",
+    default=None,
+    help="Counted as such in statistics; messages are kept either way.",
+)
 @click.option("--identified/--not-identified", default=None, help="Identified clients only.")
 @click.option("--push-enabled/--not-push-enabled", default=None, help="Allow push.")
 @click.option("--mutable-messages/--not-mutable-messages", default=None, help="Allow updates.")
