@@ -24,6 +24,7 @@ import trio
 from api import listener
 from api.app import create_app
 from api.listener import Listening
+from api.metrics import served
 from api.metrics import service as metrics
 from api.metrics.catalogue import Sources
 from api.metrics.loop_lag import LoopLag
@@ -82,8 +83,9 @@ async def serve(
         try:
             with _named(settings.host, settings.port):
                 listening = await nursery.start(listen, app, settings, ssl_context)
+            sources = Sources(broker, listening.admission, connections, LoopLag())
+            await nursery.start(served.tell, sources, shutdown)
             if settings.metrics_port:
-                sources = Sources(broker, listening.admission, connections, LoopLag())
                 await _measure(nursery, sources, settings, shutdown)
         except CannotListen as error:  # raised further down, or it would come in a group
             refused = error

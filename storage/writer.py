@@ -52,7 +52,10 @@ class Maintenance:
 
 @dataclass(slots=True)
 class WriterMetrics:
+    """`sync_s`: how long it took, over all commits, until what was written was on disk."""
+
     commits: int = 0
+    sync_s: float = 0.0
     commands: int = 0
     records: int = 0
     duplicates: int = 0
@@ -141,6 +144,8 @@ class LogWriter:
                 self.metrics.commands += len(job.commands)
                 job.results = [self._outcome(stage, command) for command in job.commands]
             stage.write()
+            staged = monotonic()
+        self.metrics.sync_s += monotonic() - staged
         return stage
 
     def _note(self, records: list[Record]) -> None:

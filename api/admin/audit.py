@@ -61,6 +61,7 @@ NOT_CHANGING = frozenset(
         "matrix.show",
         "sweep",  # removes what would be removed in a minute, and has to work on a full disk
         "status",
+        "top",
         "audit",
     }
 )

@@ -34,6 +34,7 @@ COMMANDS = (
     "import",
     "rebuild",
     "compact",
+    "top",
     "audit",
     "config",
     "version",

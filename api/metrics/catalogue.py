@@ -103,6 +103,8 @@ METRICS: tuple[Metric, ...] = (
            lambda now: now.broker.failure is None),
 
     _counter("tidelog_commits_total", "Commits of the log, each one fsync.", _written("commits")),
+    _counter("tidelog_commit_sync_seconds_total", "How long those took to be on disk.",
+             _written("sync_s")),
     _counter("tidelog_commands_total", "Commands that were decided.", _written("commands")),
     _counter("tidelog_records_total", "Records appended to the log.", _written("records")),
     _counter("tidelog_commands_duplicate_total", "Commands whose event was there already.",

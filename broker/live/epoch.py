@@ -12,6 +12,7 @@ from broker.event import Kind
 from broker.live.app_log import AppLog
 from broker.live.attach_point import AttachPoints
 from broker.live.background import Background
+from broker.live.channel_counts import ChannelCounts
 from broker.live.connections import Connections
 from broker.live.hub import Hub
 from broker.live.idle_channels import IdleChannels
@@ -46,6 +47,7 @@ class Epoch:
         self.stats = Recorder(
             log, self.timers, self.activity, lambda *channel: self.rules.get(*channel).persisted
         )
+        self.channel_counts = ChannelCounts(log, self.hub, self.timers, self.activity)
         self.connections.on_start = self._started
 
     async def start(self) -> None:

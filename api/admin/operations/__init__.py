@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import msgspec
 
-from api.admin.operations import beams, matrix, messages, push, tenancy, upkeep
+from api.admin.operations import beams, matrix, messages, push, tenancy, top, upkeep
 from api.admin.operations.arguments import argument_struct, converted
 from broker import Broker, NotFound
 
@@ -54,6 +54,7 @@ OPERATIONS: dict[str, Operation] = {
     "rebuild": upkeep.rebuild,
     "sweep": upkeep.sweep,
     "status": upkeep.status,
+    "top": top.top,
     "audit": upkeep.audit,
 }
 
