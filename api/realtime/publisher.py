@@ -144,6 +144,8 @@ class Publisher:
             for slot, command, result in zip(slots, commands, results, strict=True):
                 if isinstance(result, BrokerError):
                     slot.answer = result
+                    if result.status < 500:  # the log itself can hold no report of its failures
+                        self._wiring.refused(result, command.channel)
                     self._count_refused(result, presence=isinstance(command, ChangePresence))
                 elif isinstance(command, ChangePresence):
                     slot.answer = ()
