@@ -28,16 +28,24 @@ class Buckets:
 
     def wait_s(self, whose: Hashable, amount: float, per_s: float, now_s: float) -> float:
         """In how many seconds so much can be taken; 0 is now."""
-        missing_s = max(0.0, self._full_at.get(whose, now_s) - now_s)
-        most_s = self._burst_s - min(amount / per_s, self._burst_s)
-        wait_s = missing_s - most_s
+        full_at_s = self._full_at.get(whose)
+        if full_at_s is None:
+            return 0.0
+        burst_s, taken_s = self._burst_s, amount / per_s
+        wait_s = full_at_s - now_s
+        if taken_s < burst_s:
+            wait_s -= burst_s - taken_s
         return wait_s if wait_s > ROUNDING_S else 0.0
 
     def take(self, whose: Hashable, amount: float, per_s: float, now_s: float) -> None:
         """Take it, whether or not it is there."""
-        begin_s = max(now_s, self._full_at.pop(whose, now_s))
-        self._full_at[whose] = begin_s + amount / per_s
-        self._sweep(now_s)
+        full_at_s = self._full_at.get(whose)
+        if full_at_s is None or full_at_s < now_s:
+            full_at_s = now_s
+        self._full_at[whose] = full_at_s + amount / per_s
+        self._full_at.move_to_end(whose)
+        if len(self._full_at) > 1:
+            self._sweep(now_s)
 
     def try_take(self, whose: Hashable, amount: float, per_s: float, now_s: float) -> float:
         """0 if it was there, and is taken; else in how many seconds it can be."""
