@@ -76,8 +76,12 @@ async def reconcile(opened: Broker, declared: Declarations) -> None:
     for app in declared.apps:
         if not apps.app_exists(app.id):
             await apps.create(app.id, name=app.name, with_root_key=app.id not in keyed)
+        if app.limits is not None:
+            await apps.set_limits(app.id, app.limits.plain)
     for key in declared.keys:
-        await apps.ensure_key(key.key, granted=key.capability)
+        known = await apps.ensure_key(key.key, granted=key.capability)
+        if key.limits is not None:
+            await apps.set_limits(known.app_id, key.limits.plain, key=known.key_id)
     for namespace in declared.namespaces:
         app_id = namespace.app or opened.default_app()
         await apps.set_namespace(app_id, namespace.id, namespace.rules)

@@ -259,6 +259,15 @@ class NamespaceRemoved(Event, frozen=True, tag="namespace.removed"):
     namespace: str
 
 
+class LimitsSet(Event, frozen=True, tag="limits.set"):
+    """`limits`: broker.tenancy.Limits as a map, whole; of the app, or of one of its keys. Empty:
+    the settings' again."""
+
+    app: str
+    key: str | None
+    limits: dict[str, int]
+
+
 class PurgeRequested(Event, frozen=True, tag="purge.requested"):
     """Remove what was stored before this event: of an app, of one of its channels, or what one of
     its clients published."""
@@ -323,6 +332,7 @@ AnyEvent = (
     | KeyRevoked
     | NamespaceSet
     | NamespaceRemoved
+    | LimitsSet
     | PurgeRequested
     | PurgeCompleted
     | StatsRecorded

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from api.push.settings import PushSettings
 from api.settings import ServerSettings
-from broker import BrokerSettings
+from broker import BrokerSettings, RateLimitSettings
 
 ENVIRONMENT_PREFIX = "TIDELOG_"
 DEFAULT_DATA = "data"
@@ -58,6 +58,7 @@ SECTIONS: dict[str, type] = {
     "": ProcessSettings,
     "server": ServerSettings,
     "broker": BrokerSettings,
+    "rate_limits": RateLimitSettings,
     "push": PushSettings,
     "log": type(BrokerSettings().log),
 }

@@ -168,6 +168,11 @@ METRICS: tuple[Metric, ...] = (
               ("protocol", "status"), lambda now: now.broker.answers.requests),
     _counters("tidelog_refused_total", "Requests refused, by API and code of the error.",
               ("protocol", "code"), lambda now: now.broker.answers.refusals),
+    _counters("tidelog_rate_limited_total",
+              "What was over a limit of [rate_limits], or of an app, key or namespace, by limit.",
+              ("limit",), lambda now: now.broker.epoch.rate_limits.refused),
+    _gauge("tidelog_rate_limit_buckets", "Apps, keys, connections and channels that are counted.",
+           lambda now: now.broker.epoch.rate_limits.buckets),
     _counter("tidelog_app_log_left_out_total", "Reports left out of [meta]log, for their number.",
              lambda now: now.broker.epoch.app_log.left_out),
 
