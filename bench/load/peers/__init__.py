@@ -5,7 +5,9 @@ import importlib
 
 from bench.load.driver import Peer
 
-MODULES: dict[str, str] = {}
+MODULES: dict[str, str] = {
+    "tidelog": "bench.load.peers.tidelog",
+}
 
 
 def peer(name: str) -> Peer:
