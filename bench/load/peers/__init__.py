@@ -5,7 +5,13 @@ import importlib
 
 from bench.load.driver import Peer
 
-MODULES: dict[str, str] = {}
+MODULES: dict[str, str] = {
+    "redis": "bench.load.peers.redis",
+    "redis-everysec": "bench.load.peers.redis_everysec",
+    "nats": "bench.load.peers.nats",
+    "nats-default": "bench.load.peers.nats_default",
+    "mosquitto": "bench.load.peers.mosquitto",
+}
 
 
 def peer(name: str) -> Peer:
