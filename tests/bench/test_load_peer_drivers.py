@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import anyio
 import pytest
@@ -138,6 +139,14 @@ def test_history_is_the_newest_of_one_channel(driver: Driver, channel: str):
             assert await connection.history(channel, 1) == bodies(30)[-1:]
             assert await connection.history(channel, 100) == bodies(30)[::-1]
 
+            async def asked(name: str, limit: int, expected: list[bytes]) -> None:
+                assert await connection.history(name, limit) == expected
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(asked, channel, 2, bodies(30)[:-3:-1])
+                tasks.start_soon(asked, f"{channel}:other", 3, bodies(200)[:-4:-1])
+                tasks.start_soon(asked, f"{channel}:none", 3, [])
+
     run(driver, test)
 
 
@@ -171,10 +180,10 @@ def test_what_was_under_way_when_the_connection_was_lost_is_unknown(
     async def test(driver: Driver) -> None:
         async with connections(driver, 1) as (connection,):
             await connection.publish(channel, b"before")
-            os.kill(address.pid, signal.SIGSTOP)
+            stop(address.pid)
             try:
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(unknown, connection)
+                    tasks.start_soon(unknown, connection, channel)
                     await anyio.wait_all_tasks_blocked()
                     await connection.cut()
             finally:
@@ -184,11 +193,37 @@ def test_what_was_under_way_when_the_connection_was_lost_is_unknown(
             await connection.resume()
             await connection.publish(channel, b"afterwards")
 
-    async def unknown(connection: Connection) -> None:
-        with pytest.raises(Unknown):
-            await connection.publish(channel, b"under way")
-
     run(driver, test)
+
+
+def stop(pid: int) -> None:
+    """All of its threads: none of them answers any more."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED)
+
+
+async def unknown(connection: Connection, channel: str) -> None:
+    with pytest.raises(Unknown):
+        await connection.publish(channel, b"under way")
+
+
+@pytest.mark.parametrize("place", DRIVERS)
+def test_what_was_under_way_when_the_broker_died_is_unknown(place: tuple[str, str], tmp_path: Path):
+    peer = needed(place[0])
+
+    async def test(driver: Driver) -> None:
+        async with connections(driver, 1) as (connection,):
+            await connection.publish("channel", b"before")
+            stop(address.pid)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(unknown, connection, "channel")
+                await anyio.wait_all_tasks_blocked()
+                os.kill(address.pid, signal.SIGKILL)
+            with pytest.raises((Refused, Unknown)):
+                await connection.publish("channel", b"afterwards")
+
+    with peer.start(tmp_path / "peer") as address:
+        run(peer.driver(place[1], address), test)
 
 
 def test_one_that_does_not_read_holds_up_nobody(driver: Driver, channel: str):
@@ -215,12 +250,14 @@ def test_a_publisher_that_gives_up_disturbs_no_other(driver: Driver, channel: st
         async with connections(driver, 2) as (publisher, subscriber):
             received = Received()
             await subscriber.subscribe(channel, received)
-            async with anyio.create_task_group() as tasks:
+            async with anyio.create_task_group() as others, anyio.create_task_group() as tasks:
                 tasks.start_soon(publisher.publish, channel, b"given up")
+                others.start_soon(together, publisher, channel, bodies(10))
+                await anyio.lowlevel.checkpoint()
                 await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
-            await together(publisher, channel, bodies(10))
-            while received.bodies[-10:] != bodies(10):
+            await publisher.publish(channel, b"last")
+            while received.bodies[-11:] != [*bodies(10), b"last"]:
                 await received.until(len(received.bodies) + 1)
 
     run(driver, test)

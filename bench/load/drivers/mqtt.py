@@ -5,8 +5,9 @@ paho, which was not made to be fast), and the generator is not to be what is mea
 a PUBACK only by removing the message from what it would send again, so that storage is ours. It
 never sends again: what is under way when the connection is lost is unknown.
 
-A session outlives its connection: what is published while a client is away waits for it. Whatever
-it had received but not acknowledged comes a second time then, as QoS 1 allows.
+A session could outlive its connection, and be resumed. But what was received and not acknowledged
+yet comes a second time then, in quantity and by contract; so "resume", after which nothing is to be
+missing or doubled, is not among the abilities.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from typing import Any, cast
 from gmqtt import Client
 from gmqtt.storage import PersistentStorage
 
-from bench.load.driver import Ability, Address, Backend, Receive, Refused, Unknown
+from bench.load.driver import Ability, Address, Backend, Receive, Refused
 from bench.load.drivers.answers import Answer, answer, asked, lose
 from bench.load.drivers.unable import Unable
 
@@ -29,7 +30,6 @@ _AT_LEAST_ONCE = 1
 _IN_FLIGHT_MAX = 60_000  # packet ids have 16 bits, and subscriptions need some too
 _RECEIVE_MAX = 65_535
 _KEEPALIVE_S = 60_000  # nobody is to ping while a connection does not read
-_SESSION_S = 3_600
 _RETRIES_NEVER = -2  # -1 is for ever, and 0 is once
 _REFUSED_FROM = 0x80  # reason codes
 _numbers = count(1)
@@ -42,9 +42,7 @@ class Mqtt:
     name = NAME
     backend: Backend = "asyncio"
     promise = "in the broker's memory, at least once; written to disk every second, not before it"
-    abilities: frozenset[Ability] = frozenset(
-        ("publish", "subscribe", "resume", "pause", "pipeline")
-    )
+    abilities: frozenset[Ability] = frozenset(("publish", "subscribe", "pause", "pipeline"))
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -53,7 +51,7 @@ class Mqtt:
     async def connect(self) -> AsyncIterator["MqttConnection"]:
         connection = MqttConnection(self._address)
         try:
-            await connection.resume()
+            await connection.open()
             yield connection
         finally:
             await connection.aclose()
@@ -89,7 +87,6 @@ class MqttConnection(Unable):
         self._in_flight = asyncio.Semaphore(_IN_FLIGHT_MAX)
         self._subscribing: dict[int, Answer] = {}
         self._receivers: dict[str, Receive] = {}
-        self._has_session = False
 
     async def publish(self, channel: str, body: bytes) -> None:
         async with self._in_flight:
@@ -110,16 +107,9 @@ class MqttConnection(Unable):
         else:
             self._transport.resume_reading()
 
-    async def cut(self) -> None:
-        self._transport.abort()
-        self._lost()
-
-    async def resume(self) -> None:
-        """With the session that the broker kept: it holds the subscriptions."""
+    async def open(self) -> None:
         client = self._client = Client(
             self._id,
-            clean_session=False,
-            session_expiry_interval=_SESSION_S,
             receive_maximum=_RECEIVE_MAX,
             persistent_storage=self._unanswered,
             logger=_silent,
@@ -128,24 +118,17 @@ class MqttConnection(Unable):
         client.on_message = self._received
         client.on_subscribe = self._subscribed
         client.on_disconnect = self._gone
-        client.on_connect = self._welcomed
         await client.connect(self._address.host, self._address.port, keepalive=_KEEPALIVE_S)
-        if self._receivers and not self._has_session:
-            raise Unknown("the broker has not kept the session: what was missed is lost")
 
     async def aclose(self) -> None:
-        """The session ends too: nothing is to wait for a client that does not come back."""
         if self._client is not None and self._client.is_connected:
-            await self._client.disconnect(session_expiry_interval=0)
+            await self._client.disconnect()
         self._lost()
 
     @property
     def _transport(self) -> asyncio.Transport:
-        """gmqtt has no way to lose a connection, or to stop reading."""
+        """gmqtt has no way to stop reading."""
         return cast("asyncio.Transport", self._client._connection._transport)
-
-    def _welcomed(self, client: Client, has_session: int, code: int, properties: object) -> None:
-        self._has_session = bool(has_session)
 
     def _received(
         self, client: Client, topic: str, body: bytes, qos: int, properties: object
@@ -159,8 +142,7 @@ class MqttConnection(Unable):
         answer(self._subscribing.pop(number), Refused(str(granted)) if is_refused else None)
 
     def _gone(self, client: Client, packet: bytes) -> None:
-        if client is self._client:  # and not one that was cut before
-            self._lost()
+        self._lost()
 
     def _lost(self) -> None:
         self._unanswered.lose()
