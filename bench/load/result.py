@@ -20,7 +20,8 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
     """What the checker found. violations: how many of each kind; none is in it that is 0.
-    examples: some of them in words. unchecked: what could not be looked at with this driver."""
+    examples: some of them in words. reasons: why publishes were refused or their fate is unknown.
+    unchecked: what could not be looked at with this driver."""
 
     acknowledged: int = 0
     refused: int = 0
@@ -29,6 +30,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     in_history: int = 0
     violations: dict[str, int] = {}
     examples: list[str] = []
+    reasons: dict[str, int] = {}
     unchecked: list[str] = []
 
     @property
