@@ -166,7 +166,9 @@ class Session:
             ["bash", "-c", f"{before}\n{script}\nexport -p > {kept}"],
             cwd=self.directory,
             env=environment(
-                PATH=f"{self._bin}:{os.environ['PATH']}", TIDELOG_SERVER_PORT=self._ports["8080"]
+                PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",  # those that happen to be installed here
+                PATH=f"{self._bin}:{os.environ['PATH']}",
+                TIDELOG_SERVER_PORT=self._ports["8080"],
             ),
             text=True,
             start_new_session=True,
