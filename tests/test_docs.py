@@ -36,6 +36,12 @@ def test_every_link_leads_somewhere(name: str) -> None:
         assert not heading or heading in _anchors(target), link
 
 
+def test_the_index_leads_to_every_page() -> None:
+    index = set(_LINK.findall((ROOT / "docs/README.md").read_text()))
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages - index == set()
+
+
 def _anchors(document: Path) -> set[str]:
     """Of its headings, as GitHub makes them."""
     headings = _HEADING.findall(document.read_text())

@@ -1,17 +1,19 @@
 """What documents tell one to type works, and prints what they show (tests/sessions.py).
 
-Without Node's packages what needs them is left out with a message, and fails instead when
+Without curl, or Node's packages, what needs them is left out with a message, and fails instead when
 TIDELOG_REQUIRE_SDK_TESTS=1.
 """
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from tests.documents import MARKDOWN
-from tests.sessions import Block, Session, Step, blocks, pattern, steps
+from tests.sessions import TOOLS, Block, Session, Step, blocks, pattern, steps
 
 SESSIONS = (
     "docs/quickstart.md",
@@ -26,13 +28,19 @@ REQUIRED = "TIDELOG_REQUIRE_SDK_TESTS"
 
 @pytest.mark.parametrize("document", SESSIONS)
 def test_what_a_document_tells_to_type_works(document: str, tmp_path: Path) -> None:
+    if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
+        _leave_out(f"not installed: {missing}")
     with Session(tmp_path) as session:
         for step in steps(document):
             session.take(step)
         session.stop()
     if session.left_out:
-        assert not os.environ.get(REQUIRED), session.left_out
-        pytest.skip(f"without npm ci --prefix tests/conformance/node: {session.left_out}")
+        _leave_out(f"without npm ci --prefix tests/conformance/node: {session.left_out}")
+
+
+def _leave_out(why: str) -> NoReturn:
+    assert not os.environ.get(REQUIRED), why
+    pytest.skip(why)
 
 
 def scripts(document: str) -> list[Block]:
