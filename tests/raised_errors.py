@@ -1,8 +1,9 @@
 """Every error code in the sources, and the statuses that each is raised with.
 
 A code is a number of five digits, written without an underscore (a quantity has one: 10_000). Its
-status is looked up where an error is made: the arguments of the call, evaluated in its module. A
-call whose code is a variable says nothing here; the code is a constant somewhere, and found there.
+status is looked up where an error is made: the arguments of the call, evaluated in its module. Of a
+code that is only given through variables, the statuses are those of the calls with variables in the
+modules where it stands.
 """
 
 import ast
@@ -22,25 +23,33 @@ _CODE = re.compile(r"[4-9]\d{4}")
 _PACKAGES = ("api", "broker")
 
 
-def codes() -> set[int]:
-    return {
-        int(token.string)
-        for file in _files()
-        for token in _tokens(file)
-        if token.type == tokenize.NUMBER and _CODE.fullmatch(token.string)
-    }
-
-
 def statuses() -> dict[int, set[int]]:
-    """By code. One that is only raised through a variable has none here."""
+    """By code: of every code that there is."""
     found: defaultdict[int, set[int]] = defaultdict(set)
+    through_variables: defaultdict[int, set[int]] = defaultdict(set)
     for file in _files():
-        names = vars(importlib.import_module(_module(file)))
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and (made := _made(node, names)) is not None:
-                code, status = made
+        made = set(_made_in(file))
+        for code, status in made:
+            if code is not None:
                 found[code].add(status)
-    return found
+        for code in _codes_in(file):
+            through_variables[code] |= {status for given, status in made if given is None}
+    return through_variables | found
+
+
+def _codes_in(file: Path) -> Iterator[int]:
+    with file.open() as lines:
+        for token in tokenize.generate_tokens(lines.readline):
+            if token.type == tokenize.NUMBER and _CODE.fullmatch(token.string):
+                yield int(token.string)
+
+
+def _made_in(file: Path) -> Iterator[tuple[int | None, int]]:
+    """Of each error that a module makes its code, None where that is a variable, and its status."""
+    names = vars(importlib.import_module(_module(file)))
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Call) and (made := _made(node, names)) is not None:
+            yield made
 
 
 def _files() -> Iterator[Path]:
@@ -48,16 +57,11 @@ def _files() -> Iterator[Path]:
         yield from sorted(set((ROOT / package).rglob("*.py")) - {ROOT / "api/cli/__main__.py"})
 
 
-def _tokens(file: Path) -> Iterator[tokenize.TokenInfo]:
-    with file.open() as lines:
-        yield from tokenize.generate_tokens(lines.readline)
-
-
 def _module(file: Path) -> str:
     return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def _made(call: ast.Call, names: Mapping[str, Any]) -> tuple[int, int] | None:
+def _made(call: ast.Call, names: Mapping[str, Any]) -> tuple[int | None, int] | None:
     """The code and status of the error that a call makes: the class's own, or those that its
     `super().__init__` is given."""
     if ast.unparse(call.func) == "super().__init__":
@@ -75,7 +79,9 @@ def _errors(names: Mapping[str, Any]) -> Iterator[type]:
             yield name
 
 
-def _given(kinds: list[type], call: ast.Call, names: Mapping[str, Any]) -> tuple[int, int] | None:
+def _given(
+    kinds: list[type], call: ast.Call, names: Mapping[str, Any]
+) -> tuple[int | None, int] | None:
     for kind in kinds:
         try:
             bound = inspect.signature(kind).bind(
@@ -85,8 +91,8 @@ def _given(kinds: list[type], call: ast.Call, names: Mapping[str, Any]) -> tuple
             continue
         bound.apply_defaults()
         code, status = (_value(bound.arguments.get(name), names) for name in ("code", "status"))
-        if isinstance(code, int) and isinstance(status, int):
-            return code, status
+        if isinstance(status, int):
+            return code if isinstance(code, int) else None, status
     return None
 
 

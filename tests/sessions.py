@@ -6,30 +6,36 @@
     ```python, ```js, …  a file, if its first line is a comment with nothing but its name
     <!-- not run: why -->   before a block
 
-A script that ends with `tidelog serve` starts a server, which is ready when the next block runs; it
-stops before the next such script, and before `<!-- the server stops -->`. It has a port of its own,
-for which 8080 and 8443 stand in a document. `tidelog` and `python` are ours; installing is left
-out, for the tests run in what was installed. Scripts with `node` need the SDKs of
-tests/conformance/node.
-
-Refuses a reason that is missing, and a script that is no script, run or not.
+A script that ends with `tidelog serve` starts a server, which is ready when the next block runs,
+and stops before the next such script. The ports of a document, 8080, which is the default, and
+8443, are others when it is run, free ones. `tidelog` and `python` are ours; installing is left out,
+for the tests run in what was installed. Scripts with `node` need the SDKs of
+tests/conformance/node; once one is left out, what later ones print is not compared.
 """
 
 import os
 import re
 import shlex
+import signal
+import socket
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from random import SystemRandom
 from typing import NamedTuple, Self
 
 from tests.api.command_line import Serving, environment
 from tests.documents import ROOT
 
 STUCK_S = 120
+TOOLS = ("bash", "curl", "awk")
 NODE_MODULES = ROOT / "tests" / "conformance" / "node" / "node_modules"
 PORTS = re.compile(r"\b(8080|8443)\b")
+OUR_PORTS = range(10_000, 32_000)
+"""Below those that a system gives to whoever asks for any."""
 _BLOCK = re.compile(
     r"(?:<!-- (?P<note>[^>]*) -->\n\n?)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
@@ -40,8 +46,7 @@ _INSTALL = re.compile(
     r"^python3 -m venv \S+ && \S+/pip install -q \S+(?: && |\n|\Z)|^npm install .*(?:\n|\Z)",
     re.MULTILINE,
 )
-_STOPS = "the server stops"
-_NOT_RUN = "not run: "
+_NOT_RUN = re.compile(r"not run: \w")
 
 
 class Block(NamedTuple):
@@ -51,7 +56,7 @@ class Block(NamedTuple):
 
     @property
     def is_run(self) -> bool:
-        return not self.note.startswith(_NOT_RUN)
+        return _NOT_RUN.match(self.note) is None
 
     @property
     def file(self) -> str | None:
@@ -94,7 +99,7 @@ class Session:
         self._bin = directory / "bin"
         self._log = directory / "log"
         self._server: subprocess.Popen[str] | None = None
-        self._port = "0"
+        self._ports: defaultdict[str, str] = defaultdict(_free_port)
         self.directory.mkdir()
         self._bin.mkdir()
         self._variables.touch()
@@ -105,19 +110,17 @@ class Session:
             self._command(name, f'exec "{sys.executable}" "$@"')
 
     def take(self, step: Step) -> None:
-        if step.script.note == _STOPS:
-            self.stop()
         for file in step.files:
             assert file.file is not None
-            (self.directory / file.file).write_text(self._with_port(file.text))
+            (self.directory / file.file).write_text(self._here(file.text))
         script = _INSTALL.sub("", step.script.text).rstrip()
         if re.search(r"^node ", script, re.MULTILINE) and not NODE_MODULES.is_dir():
             self.left_out.append(script)
         elif serve := _SERVE.search(script):
-            printed = self._serve(script[: serve.start()] + serve[1])
+            printed = self._serve(self._here(script[: serve.start()] + serve[1]))
             self._compare(step, printed)
         elif script:
-            self._compare(step, self._run(self._with_port(script)))
+            self._compare(step, self._run(self._here(script)))
 
     def stop(self) -> None:
         if self._server is not None:
@@ -136,17 +139,20 @@ class Session:
 
     def _serve(self, script: str) -> str:
         self.stop()
-        script = PORTS.sub("0", script).replace("tidelog serve", "exec tidelog serve")
+        script = script.replace("tidelog serve", "exec tidelog serve")
         with self._log.open("a") as errors:
             self._server = self._started(script, stdout=subprocess.PIPE, stderr=errors)
-        served = Serving(self._server, self.directory, self._log)
-        self._port = str(served.port)
-        return served.welcome
+        return Serving(self._server, self.directory, self._log).welcome
 
     def _run(self, script: str) -> str:
         done = self._started(script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        printed, _ = done.communicate(timeout=STUCK_S)
-        assert done.returncode == 0, f"{script}\n{printed}"
+        try:
+            printed, _ = done.communicate(timeout=STUCK_S)
+            assert done.returncode == 0, f"{script}\n{printed}"
+        except BaseException:
+            with suppress(ProcessLookupError):  # what it left in the background
+                os.killpg(done.pid, signal.SIGKILL)
+            raise
         return printed
 
     def _started(self, script: str, **streams: object) -> "subprocess.Popen[str]":
@@ -155,18 +161,24 @@ class Session:
         return subprocess.Popen(
             ["bash", "-c", f"{before}\n{script}\nexport -p > {kept}"],
             cwd=self.directory,
-            env=environment(PATH=f"{self._bin}:{os.environ['PATH']}", TIDELOG_SERVER_PORT="0"),
+            env=environment(
+                PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",  # those that happen to be installed here
+                PATH=f"{self._bin}:{os.environ['PATH']}",
+                TIDELOG_SERVER_PORT=self._ports["8080"],
+            ),
             text=True,
+            start_new_session=True,
             **streams,
         )
 
     def _compare(self, step: Step, printed: str) -> None:
-        if step.printed is not None:
-            expected = self._with_port(step.printed)
-            assert _pattern(expected).fullmatch(printed), f"{step.script.text}\n{printed}"
+        if step.printed is not None and not self.left_out:
+            expected = self._here(step.printed)
+            assert pattern(expected).fullmatch(printed), f"{step.script.text}\n{printed}"
 
-    def _with_port(self, text: str) -> str:
-        return PORTS.sub(self._port, text)
+    def _here(self, text: str) -> str:
+        """The text with the ports that we have."""
+        return PORTS.sub(lambda found: self._ports[found[1]], text)
 
     def _command(self, name: str, script: str) -> None:
         file = self._bin / name
@@ -174,7 +186,14 @@ class Session:
         file.chmod(0o755)
 
 
-def _pattern(text: str) -> re.Pattern[str]:
+def _free_port() -> str:
+    while True:
+        port = SystemRandom().choice(OUR_PORTS)  # no two sessions begin alike
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return str(port)
+
+
+def pattern(text: str) -> re.Pattern[str]:
     """`text`, in which `…` is what varies."""
     lines = [
         r"(?:.*\n)*?" if line == "…" else re.escape(line).replace("…", ".*") + r"\n"

@@ -12,7 +12,7 @@ import click
 _HEAD = """# The command line
 
 Written by `tidelog --reference`; a test holds it to the code. `tidelog COMMAND --help` says the
-same of one command.
+same of one command, `-h` too.
 
 Commands print what they found or did on standard output, and what went wrong on standard error.
 
@@ -32,7 +32,8 @@ _EXAMPLE = ("Example:", "Examples:")
 
 
 def reference(root: click.Group) -> str:
-    return "\n".join([_HEAD, *_sections(root, root.name or "")]) + "\n"
+    name = root.name or ""
+    return "\n".join([_HEAD, *_use(root, name), *_sections(root, name)]) + "\n"
 
 
 def _sections(group: click.Group, path: str) -> Iterator[str]:
@@ -46,11 +47,14 @@ def _sections(group: click.Group, path: str) -> Iterator[str]:
 
 
 def _section(command: click.Command, path: str) -> Iterator[str]:
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    yield from _use(command, path, *map(_paragraph, paragraphs))
+
+
+def _use(command: click.Command, path: str, *paragraphs: str) -> Iterator[str]:
     context = click.Context(command, info_name=path)
     usage = " ".join(command.collect_usage_pieces(context))
-    yield f"\n## `{path}`\n\n`{path} {usage}`"
-    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
-        yield f"\n{_paragraph(paragraph)}"
+    yield "\n\n".join([f"\n## `{path}`", f"`{path} {usage}`", *paragraphs])
     options = (one for one in command.params if isinstance(one, click.Option))
     rows = [_row(*record) for one in options if (record := one.get_help_record(context))]
     if rows:

@@ -8,14 +8,14 @@ from pathlib import Path
 import click
 import pytest
 
-from api.cli import tidelog
+from api.cli import tidelog as root
 from tests.api.command_line import inside
 from tests.api.test_cli_help import EVERY
 from tests.documents import ROOT
 
 WRITTEN = (ROOT / "docs" / "cli.md").read_text()
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
-SECTION = re.compile(r"^## `tidelog ([^`]+)`$(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+SECTION = re.compile(r"^## `(tidelog[^`]*)`$(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| `(--[^`]*)` \|", re.MULTILINE)
 OURS = re.compile(r"tidelog (.*?)(?: [|>&]+ .*|\)?$)")
 """What one command of a line is given."""
@@ -28,15 +28,19 @@ def test_the_reference_is_what_the_commands_say() -> None:
 
 def test_every_command_and_every_option_is_in_it() -> None:
     sections = dict(SECTION.findall(WRITTEN))
-    assert list(sections) == [" ".join(path) for path in EVERY]
-    for path, command in EVERY.items():
+    every = {
+        "tidelog": root,
+        **{f"tidelog {' '.join(path)}": found for path, found in EVERY.items()},
+    }
+    assert list(sections) == list(every)
+    for path, command in every.items():
         options = {
             flag
             for option in command.params
             if isinstance(option, click.Option)
             for flag in (*option.opts, *option.secondary_opts)
         }
-        rows = ROW.findall(sections[" ".join(path)])
+        rows = ROW.findall(sections[path])
         assert {flag for row in rows for flag in re.findall(r"--[\w-]+", row)} == options, path
 
 
@@ -52,7 +56,7 @@ def test_every_example_is_a_command_line(tmp_path: Path, monkeypatch: pytest.Mon
     for line in examples():
         found = OURS.search(line)
         assert found is not None, line
-        parsed(tidelog, shlex.split(found[1]))
+        parsed(root, shlex.split(found[1]))
 
 
 def parsed(command: click.Command, words: list[str]) -> None:
@@ -67,6 +71,6 @@ def parsed(command: click.Command, words: list[str]) -> None:
 
 def test_an_example_that_is_none_is_noticed() -> None:
     with pytest.raises(click.UsageError):
-        parsed(tidelog, ["keys", "list", "--no-such-option"])
+        parsed(root, ["keys", "list", "--no-such-option"])
     with pytest.raises(click.UsageError):
-        parsed(tidelog, ["keys", "lists"])
+        parsed(root, ["keys", "lists"])
