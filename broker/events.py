@@ -1,8 +1,8 @@
 """Every event the broker appends: frozen, past tense, with all that a fold needs to know.
 
 An event is stored as MessagePack under its tag. Fields may be added with a default; a field's
-meaning never changes and a tag is never reused: old logs must fold the same for ever. What an
-older format wrote differently is brought up to date in `decode` (see `_UPCASTS`).
+meaning never changes and a tag is never reused: old logs must fold the same for ever
+(tests/releases).
 """
 
 from typing import Any
