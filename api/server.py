@@ -32,6 +32,7 @@ from api.config.catalogue import ProcessSettings
 from api.config.declared import DeclaredInstance, DeclaredMatrix, webhook_of
 from api.push.transports import build_transports
 from api.tls import DevCertificate
+from api.tracing import off
 from broker import Broker, BrokerError, NotFound
 from broker.process import rest_garbage_collector
 
@@ -128,6 +129,7 @@ class _Server:
 
     async def run(self) -> int:
         certificate, context = _transport_security(self._configuration.process)
+        off.require(self._configuration.server)
         async with trio.open_nursery() as nursery:
             await nursery.start(self._receive_signals)
             status = await self._with_broker(certificate, context)

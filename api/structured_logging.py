@@ -1,7 +1,7 @@
 """Log lines: one JSON object each, on standard error, and never a secret in one.
 
 Owns the root logger of a process. Every line has time, level, logger, message and, while a request
-is served, its id; an exception adds its trace.
+is served, its id, and that of its trace where there are traces; an exception adds its stack.
 
 Invariant: whatever a caller logs, what leaves went through `scrub`: key strings, credentials of
 Authorization headers, tokens and keys in queries and JSON, JWTs and private keys become `***`. It
@@ -20,6 +20,7 @@ import traceback
 from datetime import UTC, datetime
 
 from api.request_id import request_id
+from api.trace_context import trace_id
 
 HIDDEN = "***"
 TEXT_CHARS_MAX = 16_384  # of one message or trace, cut behind the scrubbing
@@ -56,6 +57,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": _bounded(scrub(record.getMessage())),
             "request_id": scrub(request_id.get() or "") or None,
+            "trace_id": trace_id(),
             "trace": _trace(record),
         }
         present = {name: value for name, value in fields.items() if value is not None}
