@@ -21,7 +21,7 @@ from broker import tenancy
 from broker.auth.credentials import IN_PROCESS, Principal
 from broker.events import LimitsSet, NamespaceSet
 from broker.limits.buckets import Buckets
-from broker.limits.only_if_known import OnlyIfKnown
+from broker.limits.only_if_known import only_if_known
 from broker.limits.over import CONNECTIONS, LIMITS, Over, too_many_connections
 from broker.limits.settings import RateLimitSettings
 from broker.rules_cache import RulesCache
@@ -108,7 +108,7 @@ class RateLimits:
         if over is None:
             return command
         if asked.may_be_known:
-            return OnlyIfKnown(command, over)
+            return only_if_known(command, over)
         raise over.error
 
     def request(self, app: str, key_name: str) -> None:
