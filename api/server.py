@@ -31,6 +31,7 @@ from api.config.catalogue import ProcessSettings
 from api.push.transports import build_transports
 from api.reconciling import reconcile
 from api.reloading import Reloader
+from api.structured_logging import log_the_uncaught
 from api.tls import DevCertificate
 from api.tracing import off
 from broker import Broker
@@ -64,6 +65,7 @@ def run(
     Raises ConfigError, CertificateError, BrokerError or CannotListen when it cannot start.
     """
     rest_garbage_collector()
+    log_the_uncaught()
     return trio.run(_Server(configuration, ready, reload, accept_loss).run)
 
 
