@@ -68,7 +68,7 @@ def broker_domain() -> Domain:
     }
     decide: dict[type, Decide] = {
         **published,
-        **only_if_known.deciding(published),
+        **only_if_known.deciding(published, published),
         **administration.DECIDE,
         **audit.DECIDE,
         **matrix_rules.DECIDE,

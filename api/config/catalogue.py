@@ -72,6 +72,10 @@ class Kind(NamedTuple):
     from_toml: Callable[[object], Value]
 
 
+# What is read again while the server runs (api.reloading): sections, and settings of none.
+RELOADED = frozenset({"rate_limits", "log_level", "tls_cert", "tls_key"})
+
+
 class Setting(NamedTuple):
     section: str
     field: str
@@ -83,6 +87,11 @@ class Setting(NamedTuple):
     @property
     def name(self) -> str:
         return f"{self.section}.{self.field}".removeprefix(".")
+
+    @property
+    def reloads(self) -> bool:
+        """Whether SIGHUP applies it; else it wants a restart."""
+        return (self.section or self.field) in RELOADED
 
     @property
     def variable(self) -> str:

@@ -22,12 +22,13 @@ from broker.measures import Measures
 
 @dataclass(frozen=True)
 class Sources:
-    """Where numbers are read."""
+    """Where numbers are read. `spans`: what became of those of traces; nothing when that is off."""
 
     broker: Broker
     admission: Admission
     realtime: Realtime
     loop_lag: LoopLag
+    spans: Callable[[], Mapping[str, int]] = dict
 
 
 class Moment(NamedTuple):
@@ -185,6 +186,9 @@ METRICS: tuple[Metric, ...] = (
            lambda now: now.measured.attempts_waiting),
     _gauge("tidelog_push_open_circuits", "Endpoints left alone for a while because they fail.",
            lambda now: len(now.broker.outbox.attempts.lanes.open_circuits)),
+
+    _counters("tidelog_spans_total", "Spans of traces, by what became of them.", ("outcome",),
+              lambda now: now.sources.spans()),
 
     Metric("tidelog_event_loop_lag_seconds", Kind.HISTOGRAM, "How late tasks run.", (),
            lambda now: now.sources.loop_lag),

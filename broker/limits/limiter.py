@@ -5,7 +5,8 @@ goes on trying is let in as soon as there is room, and does not use up what is o
 that of the app, key or namespace, where it has one, and else the setting's; 0 is none.
 
 `is_on` is False until anything is bounded, and then callers ask nothing: that is what limits cost
-that nobody has set. What the embedding program itself publishes is not limited.
+that nobody has set. It stays on when the last bound is taken back, until the next start or reload.
+What the embedding program itself publishes is not limited.
 
 Counted in this process: with several of them, each grants the whole.
 """
@@ -21,7 +22,7 @@ from broker import tenancy
 from broker.auth.credentials import IN_PROCESS, Principal
 from broker.events import LimitsSet, NamespaceSet
 from broker.limits.buckets import Buckets
-from broker.limits.only_if_known import OnlyIfKnown
+from broker.limits.only_if_known import only_if_known
 from broker.limits.over import CONNECTIONS, LIMITS, Over, too_many_connections
 from broker.limits.settings import RateLimitSettings
 from broker.rules_cache import RulesCache
@@ -71,8 +72,6 @@ class RateLimits:
         self._buckets: dict[str, Buckets] = {}
         self._bounds: dict[Whose, list[_Bound]] = {}
         self.configure(settings)
-        with mapped(), view() as rows:
-            self.is_on = self.is_on or tenancy.limits_anything(rows)
 
     @property
     def buckets(self) -> int:
@@ -85,7 +84,8 @@ class RateLimits:
         self._bounds.clear()
         burst_s = settings.burst_ms / 1_000
         self._buckets = {name: Buckets(burst_s, settings.buckets_max) for name in LIMITS}
-        self.is_on = self.is_on or settings.limits_anything
+        with mapped(), self._view() as rows:
+            self.is_on = settings.limits_anything or tenancy.limits_anything(rows)
 
     def changed(self, record: Record) -> None:
         """Something in the system log: limits may be others now. After the rules were cleared."""
@@ -108,7 +108,7 @@ class RateLimits:
         if over is None:
             return command
         if asked.may_be_known:
-            return OnlyIfKnown(command, over)
+            return only_if_known(command, over)
         raise over.error
 
     def request(self, app: str, key_name: str) -> None:

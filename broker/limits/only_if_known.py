@@ -3,10 +3,13 @@
 A client that lost its connection, or an answer, sends again what it may have published. To refuse
 that would tell it that what is on disk is not. Whether it is can only be decided in the log's
 transaction: there a repeat is answered like the first, and anything else is refused.
+
+Each type of command that can be repeated has a type of its own here, so that each is as plain a
+value as any command.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,20 +18,40 @@ from storage import Decision, Rows
 from storage.projection import Decide
 
 
-class OnlyIfKnown(msgspec.Struct, frozen=True, gc=False):
+class OnlyIfKnown(msgspec.Struct, frozen=True, kw_only=True):
     """`over`: why it is refused if it is new."""
 
-    command: Any
     over: Over
+    if TYPE_CHECKING:
+        command: Any
 
 
-def deciding(decide: Mapping[type, Decide]) -> dict[type, Decide]:
-    """`decide`: of the commands that may be in one."""
+_TYPES: dict[type, type[OnlyIfKnown]] = {}
+"""Made as they are needed, once for each type of command."""
 
-    def only_if_known(rows: Rows, limited: OnlyIfKnown, ms: int) -> Decision:
+
+def _type_for(kind: type) -> type[OnlyIfKnown]:
+    if kind not in _TYPES:
+        name = f"{OnlyIfKnown.__name__}{kind.__name__}"
+        made = msgspec.defstruct(
+            name, [("command", kind)], bases=(OnlyIfKnown,), frozen=True, kw_only=True, gc=False
+        )
+        assert issubclass(made, OnlyIfKnown)
+        _TYPES[kind] = made
+    return _TYPES[kind]
+
+
+def only_if_known(command: Any, over: Over) -> OnlyIfKnown:
+    return _type_for(type(command))(command=command, over=over)
+
+
+def deciding(decide: Mapping[type, Decide], repeatable: Iterable[type]) -> dict[type, Decide]:
+    """How to decide those of commands that can be repeated, given how to decide them all."""
+
+    def decided(rows: Rows, limited: OnlyIfKnown, ms: int) -> Decision:
         decision = decide[type(limited.command)](rows, limited.command, ms)
         if decision.duplicate is None:
             raise limited.over.error
         return decision
 
-    return {OnlyIfKnown: only_if_known}
+    return {_type_for(kind): decided for kind in repeatable}

@@ -207,7 +207,7 @@ def test_the_reference_is_what_the_code_says() -> None:
     written_down = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
     assert inside("config", "--reference").out == written_down
     rows = [line for line in written_down.splitlines() if "| `TIDELOG_" in line]
-    assert len([row for row in rows if row.count(" | ") == 4]) == len(SETTINGS)
+    assert len([row for row in rows if row.count(" | ") == 5]) == len(SETTINGS)
 
 
 def test_the_reference_does_not_look_at_the_machine(tmp_path: Path) -> None:

@@ -4,13 +4,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from trio.testing import MockClock
 
 import broker
 from broker import BadRequest, Broker, BrokerSettings, NotFound, Overloaded, RateLimitSettings
 from broker.auth.credentials import Principal
+from broker.domain import broker_domain
+from broker.limits.only_if_known import only_if_known
+from broker.limits.over import Over
 from broker.messages.message import Message
+from broker.messages.publishing import Publish
 from broker.tenancy import Limits, NamespaceRules
 
 
@@ -201,3 +206,13 @@ async def test_what_makes_no_sense_is_refused(b: Broker, limits: Limits, key: st
 async def test_a_namespace_s_rate_is_checked(b: Broker) -> None:
     with pytest.raises(BadRequest, match="messages_per_s"):
         await b.apps.set_namespace(b.default_app(), "n", NamespaceRules(messages_per_s=-1))
+
+
+def test_what_only_succeeds_if_it_is_known_is_a_plain_value() -> None:
+    """So that it can go to a writer in another process, like any command."""
+    over = Over("channel_messages_per_s", 1, 0.5)
+    command = Publish("app", "c", (Message(id="a:0", data=b"x"),), keyed=True)
+    wrapped = only_if_known(command, over)
+    read = msgspec.msgpack.Decoder(type(wrapped)).decode(msgspec.msgpack.encode(wrapped))
+    assert read.command.channel == "c"
+    assert (read.over, type(wrapped) in broker_domain().decide) == (over, True)
