@@ -77,10 +77,22 @@ def _driven(function: Function) -> Function:
     """Adds what says which broker is measured."""
     for option in (
         click.option("--ca", type=Path, metavar="FILE", help="Trust this authority (PEM), too."),
-        click.option("--format", "spoken", type=click.Choice(("json", "msgpack")), default="json"),
+        click.option(
+            "--format",
+            "spoken",
+            type=click.Choice(("json", "msgpack")),
+            default="json",
+            help="What is spoken.",
+        ),
         click.option("--key", metavar="KEY", envvar="TIDELOG_BENCH_KEY", help="Of the endpoint."),
         click.option("--url", metavar="URL", help="Of an endpoint that runs already."),
-        click.option("--driver", metavar="NAME", default="tidelog", show_default=True),
+        click.option(
+            "--driver",
+            metavar="NAME",
+            default="tidelog",
+            show_default=True,
+            help="As `tidelog bench list` has them.",
+        ),
     ):
         function = option(function)
     return function
@@ -91,7 +103,12 @@ _workload = click.argument("workload", type=click.Choice(list(WORKLOADS)))
 
 @click.command("list")
 def list_() -> None:
-    """Workloads, drivers, and the brokers that can run beside ours here."""
+    """Workloads, drivers, and the brokers that can run beside ours here.
+
+    \b
+    Example:
+      tidelog bench list
+    """
     for workload in WORKLOADS.values():
         click.echo(f"{workload.name:10} {workload.title}")
     click.echo("\ndrivers: tidelog, tidelog-rest, ably, ably-rest, in-process, instant")
@@ -110,7 +127,16 @@ def list_() -> None:
 def run(
     workload: str, sizes: dict[str, Any], as_json: bool, output: Path | None, **where: Any
 ) -> int:
-    """One workload on one broker."""
+    """One workload on one broker.
+
+    Without --url a server is started for it, on an empty data directory, and stopped afterwards.
+
+    \b
+    Examples:
+      tidelog bench run publish
+      tidelog bench run fanout --subscribers 500 --rate 20 --json
+      tidelog bench run mixed --url https://broker.example:8443 --key "$KEY"
+    """
     with _measuring(where.pop("work")) as session:
         chosen = WORKLOADS[workload]
         with _contender(session, chosen, where) as against:
@@ -159,7 +185,12 @@ def search(
     output: Path | None,
     **where: Any,
 ) -> int:
-    """The highest rate that keeps p99 under a budget, by short runs."""
+    """The highest rate that keeps p99 under a budget, by short runs.
+
+    \b
+    Example:
+      tidelog bench search publish --p99 20 --size 1024
+    """
     chosen = WORKLOADS[workload]
     if not chosen.operations:
         raise click.UsageError(f"{workload} has no rate to search for")
@@ -203,7 +234,9 @@ def _say_step(step: Step) -> None:
 @click.command("compare")
 @click.argument("workloads", nargs=-1, type=click.Choice(list(WORKLOADS)))
 @click.option("--peers", metavar="NAMES", help="Only these, by commas.  [default: all installed]")
-@click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True)
+@click.option(
+    "--rounds", type=click.IntRange(1, 100), default=3, show_default=True, help="Turns of each."
+)
 @_reported
 @_sized
 def compare(
@@ -219,6 +252,11 @@ def compare(
 
     Without --rate each publisher has --window messages under way and sends the next when one is
     acknowledged: what is compared is how many that makes. With a rate, compare latencies.
+
+    \b
+    Examples:
+      tidelog bench compare
+      tidelog bench compare publish --rate 2000 --peers redis,nats --output compared.json
     """
     only = None if peers is None else [name for name in peers.split(",") if name]
     chosen = [WORKLOADS[name] for name in dict.fromkeys(workloads or _COMPARED)]
@@ -244,7 +282,13 @@ def _say_result(number: int, result: Result) -> None:
 
 
 @click.command("soak")
-@click.option("--minutes", type=click.FloatRange(0.1, 10_000), default=30.0, show_default=True)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0.1, 10_000),
+    default=30.0,
+    show_default=True,
+    help="Under load, the kill in the middle.",
+)
 @click.option(
     "--tolerance",
     type=click.FloatRange(0, 10),
@@ -272,7 +316,16 @@ def soak(
     output: Path | None,
     work: Path | None,
 ) -> int:
-    """Half the highest rate for a while, with kill -9 in the middle: nothing lost, memory flat."""
+    """Half the highest rate for a while, with kill -9 in the middle: nothing lost, memory flat.
+
+    The highest rate is searched for first, which takes up to a minute more, unless --rate says how
+    much it is to be.
+
+    \b
+    Examples:
+      tidelog bench soak --minutes 3
+      tidelog bench soak --minutes 30 --rate 500 --output soak.json
+    """
     with _measuring(work) as session:
         soaked = soaking.soak(
             session,

@@ -99,8 +99,13 @@ def _generator(
         cpu_us=_per(run.spent.generator_s, operations) or 0.0,
         late_p99_us=stage.late.percentile_us(99),
         limit_per_s=limit,
-        is_limit=busy > _BUSY or (limit is not None and achieved > limit * _LIMIT_SHARE),
+        is_limit=was_limit(busy=busy, achieved=achieved, limit=limit),
     )
+
+
+def was_limit(*, busy: float, achieved: float, limit: float | None) -> bool:
+    """limit: None where it is not known."""
+    return busy > _BUSY or (limit is not None and achieved > limit * _LIMIT_SHARE)
 
 
 def _more(stage: Stage, run: Run, server_s: float | None) -> dict[str, float]:
