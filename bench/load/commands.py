@@ -23,12 +23,13 @@ from api.cli.outcome import FAILED, FINE, Failure
 from bench.load import comparing, searching, soaking, tables
 from bench.load.ably.endpoint import Endpoint, endpoint
 from bench.load.contenders import Contender, contender, found
-from bench.load.driver import Refused, Unknown
+from bench.load.driver import Ability, Refused, Unknown
 from bench.load.options import HELP, BadOption, Options, flag
+from bench.load.pushing import push_contender
 from bench.load.result import Report, Result
 from bench.load.searching import Step
 from bench.load.session import Session
-from bench.load.workloads import WORKLOADS, Workload
+from bench.load.workloads import WORKLOADS
 from bench.realtime.process import raise_open_files
 from bench.server_process import ServerFailed
 from broker.process import rest_garbage_collector
@@ -77,10 +78,22 @@ def _driven(function: Function) -> Function:
     """Adds what says which broker is measured."""
     for option in (
         click.option("--ca", type=Path, metavar="FILE", help="Trust this authority (PEM), too."),
-        click.option("--format", "spoken", type=click.Choice(("json", "msgpack")), default="json"),
+        click.option(
+            "--format",
+            "spoken",
+            type=click.Choice(("json", "msgpack")),
+            default="json",
+            help="What is spoken.",
+        ),
         click.option("--key", metavar="KEY", envvar="TIDELOG_BENCH_KEY", help="Of the endpoint."),
         click.option("--url", metavar="URL", help="Of an endpoint that runs already."),
-        click.option("--driver", metavar="NAME", default="tidelog", show_default=True),
+        click.option(
+            "--driver",
+            metavar="NAME",
+            default="tidelog",
+            show_default=True,
+            help="As `tidelog bench list` has them.",
+        ),
     ):
         function = option(function)
     return function
@@ -91,7 +104,12 @@ _workload = click.argument("workload", type=click.Choice(list(WORKLOADS)))
 
 @click.command("list")
 def list_() -> None:
-    """Workloads, drivers, and the brokers that can run beside ours here."""
+    """Workloads, drivers, and the brokers that can run beside ours here.
+
+    \b
+    Example:
+      tidelog bench list
+    """
     for workload in WORKLOADS.values():
         click.echo(f"{workload.name:10} {workload.title}")
     click.echo("\ndrivers: tidelog, tidelog-rest, ably, ably-rest, in-process, instant")
@@ -110,11 +128,21 @@ def list_() -> None:
 def run(
     workload: str, sizes: dict[str, Any], as_json: bool, output: Path | None, **where: Any
 ) -> int:
-    """One workload on one broker."""
+    """One workload on one broker.
+
+    Without --url a server is started for it, on an empty data directory, and stopped afterwards.
+
+    \b
+    Examples:
+      tidelog bench run publish
+      tidelog bench run fanout --subscribers 500 --rate 20 --json
+      tidelog bench run mixed --url https://broker.example:8443 --key "$KEY"
+    """
+    chosen = WORKLOADS[workload]
+    options = chosen.defaults.but(**sizes)
     with _measuring(where.pop("work")) as session:
-        chosen = WORKLOADS[workload]
-        with _contender(session, chosen, where) as against:
-            result = session.run(against, chosen, chosen.defaults.but(**sizes))
+        with _contender(session, options, chosen.needs(options), where) as against:
+            result = session.run(against, chosen, options)
         _answer(session.report(), tables.of_run(result), as_json, output)
     return FINE if result.checked.is_right else FAILED
 
@@ -159,14 +187,23 @@ def search(
     output: Path | None,
     **where: Any,
 ) -> int:
-    """The highest rate that keeps p99 under a budget, by short runs."""
+    """The highest rate that keeps p99 under a budget, by short runs.
+
+    \b
+    Example:
+      tidelog bench search publish --p99 20 --size 1024
+    """
     chosen = WORKLOADS[workload]
     if not chosen.operations:
         raise click.UsageError(f"{workload} has no rate to search for")
     if sizes.pop("rate") is not None:
         raise click.UsageError("the rate is what is searched for: --from says where to begin")
     options = chosen.defaults.but(duration_s=3.0).but(**sizes)
-    with _measuring(where.pop("work")) as session, _contender(session, chosen, where) as against:
+    needs = chosen.needs(options)
+    with (
+        _measuring(where.pop("work")) as session,
+        _contender(session, options, needs, where) as against,
+    ):
         try:
             best = searching.search(
                 lambda rate: session.run(against, chosen, options.but(rate=rate)),
@@ -203,7 +240,9 @@ def _say_step(step: Step) -> None:
 @click.command("compare")
 @click.argument("workloads", nargs=-1, type=click.Choice(list(WORKLOADS)))
 @click.option("--peers", metavar="NAMES", help="Only these, by commas.  [default: all installed]")
-@click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True)
+@click.option(
+    "--rounds", type=click.IntRange(1, 100), default=3, show_default=True, help="Turns of each."
+)
 @_reported
 @_sized
 def compare(
@@ -219,6 +258,11 @@ def compare(
 
     Without --rate each publisher has --window messages under way and sends the next when one is
     acknowledged: what is compared is how many that makes. With a rate, compare latencies.
+
+    \b
+    Examples:
+      tidelog bench compare
+      tidelog bench compare publish --rate 2000 --peers redis,nats --output compared.json
     """
     only = None if peers is None else [name for name in peers.split(",") if name]
     chosen = [WORKLOADS[name] for name in dict.fromkeys(workloads or _COMPARED)]
@@ -244,7 +288,13 @@ def _say_result(number: int, result: Result) -> None:
 
 
 @click.command("soak")
-@click.option("--minutes", type=click.FloatRange(0.1, 10_000), default=30.0, show_default=True)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0.1, 10_000),
+    default=30.0,
+    show_default=True,
+    help="Under load, the kill in the middle.",
+)
 @click.option(
     "--tolerance",
     type=click.FloatRange(0, 10),
@@ -272,7 +322,16 @@ def soak(
     output: Path | None,
     work: Path | None,
 ) -> int:
-    """Half the highest rate for a while, with kill -9 in the middle: nothing lost, memory flat."""
+    """Half the highest rate for a while, with kill -9 in the middle: nothing lost, memory flat.
+
+    The highest rate is searched for first, which takes up to a minute more, unless --rate says how
+    much it is to be.
+
+    \b
+    Examples:
+      tidelog bench soak --minutes 3
+      tidelog bench soak --minutes 30 --rate 500 --output soak.json
+    """
     with _measuring(work) as session:
         soaked = soaking.soak(
             session,
@@ -302,9 +361,17 @@ def _answer(report: Report, shown: Sequence[Any], as_json: bool, output: Path | 
 
 
 @contextmanager
-def _contender(session: Session, workload: Workload, where: dict[str, Any]) -> Iterator[Contender]:
-    with contender(where["driver"], session.work, _endpoint(where)) as made:
-        yield made
+def _contender(
+    session: Session, options: Options, needs: frozenset[Ability], where: dict[str, Any]
+) -> Iterator[Contender]:
+    if "push" not in needs:
+        with contender(where["driver"], session.work, _endpoint(where)) as made:
+            yield made
+    elif where["driver"] != "tidelog" or where["url"] is not None:
+        raise BadOption("push wants a tidelog that is started here: devices are put into its data")
+    else:
+        with push_contender(session.work, options.devices) as made:
+            yield made
 
 
 def _endpoint(where: dict[str, Any]) -> Endpoint | None:
@@ -322,12 +389,12 @@ def _measuring(parent: Path | None) -> Iterator[Session]:
     raise_open_files()
     work = Path(tempfile.mkdtemp(prefix="tidelog-bench-", dir=parent))
     try:
-        yield Session(_command_line(), work)
+        yield Session(command_line(), work)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _command_line() -> str:
+def command_line() -> str:
     """As it is written into a report, where a key has no business."""
     hidden = [
         "KEY" if before == "--key" else "--key=KEY" if argument.startswith("--key=") else argument

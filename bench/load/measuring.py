@@ -66,8 +66,9 @@ def measure(
 
 
 def limit_of(workload: Workload, options: Options, backend: Backend) -> float | None:
-    """Operations per second that the generator can do of it; None of a workload without any."""
-    if not workload.operations:
+    """Operations per second that the generator can do of it; None of a workload without any,
+    and of one that only a real broker can do."""
+    if not workload.operations or workload.needs(options) - Instant.abilities:
         return None
     short = options.but(duration_s=_LIMIT_S, warm_up_s=_LIMIT_S / 4, storms=0, rate=1)
     run = Run(Instant(backend), workload, short, "limit", is_flood=True)
@@ -99,8 +100,13 @@ def _generator(
         cpu_us=_per(run.spent.generator_s, operations) or 0.0,
         late_p99_us=stage.late.percentile_us(99),
         limit_per_s=limit,
-        is_limit=busy > _BUSY or (limit is not None and achieved > limit * _LIMIT_SHARE),
+        is_limit=was_limit(busy=busy, achieved=achieved, limit=limit),
     )
+
+
+def was_limit(*, busy: float, achieved: float, limit: float | None) -> bool:
+    """limit: None where it is not known."""
+    return busy > _BUSY or (limit is not None and achieved > limit * _LIMIT_SHARE)
 
 
 def _more(stage: Stage, run: Run, server_s: float | None) -> dict[str, float]:

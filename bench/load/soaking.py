@@ -74,14 +74,14 @@ class Killing:
 
 
 class Quarter(NamedTuple):
-    """kib: the median of its samples. grown: as a ratio to the quarter before it, of the same
-    process; None for its first."""
+    """kib: the median of its samples, None without any. grown: as a ratio to the quarter before it,
+    of the same process; None for its first."""
 
     number: int
     process: int
     from_ns: int
     to_ns: int
-    kib: float
+    kib: float | None
     grown: float | None
     is_flat: bool
 
@@ -159,7 +159,7 @@ def _judged(result: Result, killing: Killing, options: Options, tolerance: float
             f"process {one.process}",
             (one.from_ns - began) / NS,
             (one.to_ns - began) / NS,
-            one.kib / 1024,
+            one.kib / 1024 if one.kib else None,
             one.grown,
             "yes" if one.is_flat else "NO",
         ]
@@ -179,20 +179,21 @@ def _judged(result: Result, killing: Killing, options: Options, tolerance: float
 def quartered(
     samples: list[Sample], killed_ns: int, listening_ns: int, tolerance: float
 ) -> list[Quarter]:
-    """Two of each process, after its warm-up."""
+    """Two of each process, after its warm-up. What was not sampled is not known to be flat."""
     quarters: list[Quarter] = []
     spans = ((samples[0].at_ns, killed_ns), (listening_ns, samples[-1].at_ns + 1))
     for process, (start, end) in enumerate(spans, 1):
         warm = start + int((end - start) * _WARM_UP)
         middle = (warm + end) // 2
-        first = _median(samples, warm, middle)
-        second = _median(samples, middle, end)
-        is_flat = second <= first * (1 + tolerance) + _SLACK_KIB
+        first, second = _median(samples, warm, middle), _median(samples, middle, end)
         number = 2 * process
-        quarters.append(Quarter(number - 1, process, warm, middle, first, None, True))
-        quarters.append(Quarter(number, process, middle, end, second, second / first, is_flat))
+        quarters.append(Quarter(number - 1, process, warm, middle, first, None, first is not None))
+        grown = second / first if first and second else None
+        is_flat = bool(first and second and second <= first * (1 + tolerance) + _SLACK_KIB)
+        quarters.append(Quarter(number, process, middle, end, second, grown, is_flat))
     return quarters
 
 
-def _median(samples: list[Sample], from_ns: int, to_ns: int) -> float:
-    return statistics.median(one.kib for one in samples if from_ns <= one.at_ns < to_ns)
+def _median(samples: list[Sample], from_ns: int, to_ns: int) -> float | None:
+    within = [one.kib for one in samples if from_ns <= one.at_ns < to_ns]
+    return statistics.median(within) if within else None

@@ -40,7 +40,11 @@ class Endpoint:
         secure = trio.SSLStream(
             stream, self.context, server_hostname=self.host, https_compatible=True
         )
-        await secure.do_handshake()
+        try:
+            await secure.do_handshake()
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
         return secure
 
 
@@ -49,7 +53,7 @@ def endpoint(url: str, key: str, *, ca: Path | None = None, spoken: Spoken = "js
     Raises BadOption."""
     parts = urlsplit(url)
     try:
-        port = parts.port or _PORTS.get(parts.scheme)
+        port = _PORTS.get(parts.scheme) and (parts.port or _PORTS[parts.scheme])
     except ValueError as error:
         raise BadOption(f"--url {url}: {error}") from error
     if port is None or not parts.hostname or parts.path.strip("/") or parts.query:
