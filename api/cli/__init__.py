@@ -35,10 +35,15 @@ COMMANDS = (
     "rebuild",
     "compact",
     "audit",
+    "bench",
     "config",
     "version",
 )
-_MODULES = {"import": "import_", "config": "configuration"}
+_MODULES = {
+    "import": "api.cli.import_",
+    "config": "api.cli.configuration",
+    "bench": "bench.load.command",
+}
 
 
 class _Commands(click.Group):
@@ -50,7 +55,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"api.cli.{_MODULES.get(cmd_name, cmd_name)}")
+        module = importlib.import_module(_MODULES.get(cmd_name, f"api.cli.{cmd_name}"))
         command: click.Command = module.command
         return command
 

@@ -62,6 +62,7 @@ async def settle(stage: Stage) -> None:
 async def _wait_for_deliveries(stage: Stage) -> None:
     missing, since = -1, now_ns()
     while found := stage.ledger.missing():
+        stage.delivered_ns = now_ns()
         if found != missing:
             missing, since = found, now_ns()
         elif now_ns() - since > stage.options.patience_s * NS:

@@ -44,7 +44,6 @@ def measure(
     finished_ns = max(stage.end_ns, stage.last_done_ns)
     seconds = (finished_ns - stage.record_from_ns) / NS
     achieved = operations / seconds
-    delivered = _deliveries(stage) if workload.operations else 0
     server_s = run.spent.server_s
     return Result(
         workload=workload.name,
@@ -56,7 +55,7 @@ def measure(
         seconds=seconds,
         offered_per_s=options.rate or None if workload.operations else None,
         achieved_per_s=achieved,
-        delivered_per_s=delivered / seconds,
+        delivered_per_s=_delivered_per_s(stage, finished_ns) if workload.operations else 0.0,
         latencies={what: one.result() for what, one in stage.latencies.items() if one.count},
         server_cpu_us=_per(server_s, operations),
         server_rss_kib=run.spent.server_kib,
@@ -81,8 +80,10 @@ def _operations(stage: Stage, workload: Workload) -> int:
     return sum(stage.latencies[OPERATIONS[kind].what].count for kind in workload.operations)
 
 
-def _deliveries(stage: Stage) -> int:
-    return sum(stage.latencies[what].count for what in (DELIVERED, SLOW))
+def _delivered_per_s(stage: Stage, finished_ns: int) -> float:
+    """Until the last one came, which may be long after it was published."""
+    count = sum(stage.latencies[what].count for what in (DELIVERED, SLOW))
+    return count / (max(finished_ns, stage.delivered_ns) - stage.record_from_ns) * NS
 
 
 def _per(seconds: float | None, operations: int) -> float | None:
@@ -98,8 +99,13 @@ def _generator(
         cpu_us=_per(run.spent.generator_s, operations) or 0.0,
         late_p99_us=stage.late.percentile_us(99),
         limit_per_s=limit,
-        is_limit=busy > _BUSY or (limit is not None and achieved > limit * _LIMIT_SHARE),
+        is_limit=was_limit(busy=busy, achieved=achieved, limit=limit),
     )
+
+
+def was_limit(*, busy: float, achieved: float, limit: float | None) -> bool:
+    """limit: None where it is not known."""
+    return busy > _BUSY or (limit is not None and achieved > limit * _LIMIT_SHARE)
 
 
 def _more(stage: Stage, run: Run, server_s: float | None) -> dict[str, float]:

@@ -3,6 +3,7 @@
 Each has a least and a most; a value outside is a `BadOption` before anything is started.
 """
 
+import re
 from typing import Annotated
 
 import msgspec
@@ -20,14 +21,9 @@ class BadOption(ValueError):
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """rate: operations per second over all connections; 0 is a closed loop. publishers and
-    subscribers: connections, over which `channels` are spread evenly. window: operations under way
-    on a connection. stored: messages of each channel before the clock starts; page: of a read.
-    slow: the share of subscribers that stops reading for the middle third. storms: how often all
-    subscribers are cut off. patience_s: without any progress, before what is missing counts as
-    lost."""
+    """HELP says what each is."""
 
-    rate: Annotated[float, msgspec.Meta(ge=0, le=10_000_000)] = 1_000
+    rate: Annotated[float, msgspec.Meta(ge=0, le=10_000_000)] = 1_000.0
     duration_s: _Seconds = 10.0
     warm_up_s: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 1.0
     size: Annotated[int, msgspec.Meta(ge=HEAD_BYTES, le=16 << 20)] = 256
@@ -50,10 +46,38 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         try:
             made = msgspec.convert({**msgspec.to_builtins(self), **given}, Options)
         except msgspec.ValidationError as error:
-            raise BadOption(str(error)) from error
+            raise BadOption(_PATH.sub(lambda found: flag(found[1]), str(error))) from error
         if max(made.publishers, made.channels) * 2 > PUBLISHERS_MAX:
             raise BadOption(f"at most {PUBLISHERS_MAX // 2:,} publishers or channels")
         return made
+
+
+_PATH = re.compile(r"`\$\.(\w+)`")
+
+
+def flag(name: str) -> str:
+    """How a field is called on the command line."""
+    return f"--{name.removesuffix('_s').replace('_', '-')}"
+
+
+HELP = {
+    "rate": "Operations per second, over all connections; 0: each waits for the one before.",
+    "duration_s": "Seconds that count.",
+    "warm_up_s": "Seconds before them.",
+    "size": "Bytes of a message's body.",
+    "publishers": "Connections that publish, read history or enter.",
+    "subscribers": "Connections that subscribe.",
+    "channels": "Spread evenly over the connections.",
+    "window": "Operations under way on a connection.",
+    "arrival": "poisson or constant.",
+    "seed": "Of what is random.",
+    "stored": "Messages in each channel beforehand.",
+    "page": "Messages in a read of history.",
+    "slow": "The share of subscribers that stop reading for the middle third.",
+    "storms": "How often all subscribers lose their connections at once.",
+    "devices": "How many each notification is for.",
+    "patience_s": "Seconds without progress until what is missing is lost.",
+}
 
 
 def spread(connections: int, channels: int) -> list[range]:

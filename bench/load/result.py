@@ -1,4 +1,4 @@
-"""What one run came to: plain data, as JSON has it and a report is made from it."""
+"""What runs came to: plain data, as JSON has it and a report is made from it."""
 
 import msgspec
 
@@ -77,3 +77,17 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     generator: Generator
     checked: Checked
     more: dict[str, float] = {}
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command measured, and on which machine. results: in the order in which they were
+    measured; of a comparison, contenders in turn. settings: of the brokers that were started here.
+    notes: what else a reader must know, such as which peer is not installed."""
+
+    command: str
+    began: str
+    machine: dict[str, str]
+    disk: list[str]
+    results: list[Result]
+    settings: dict[str, str] = {}
+    notes: list[str] = []

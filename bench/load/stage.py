@@ -26,7 +26,8 @@ _OPENED_AT_ONCE = 50
 
 
 class Stage:
-    """`end_ns`: when the last operation may be due. progress: counts whatever is finished."""
+    """`end_ns`: when the last operation may be due. progress: counts whatever is finished.
+    delivered_ns: when, after the last acknowledgement, a delivery was last waited for."""
 
     def __init__(self, driver: Driver, options: Options, name: str) -> None:
         self.driver = driver
@@ -42,7 +43,8 @@ class Stage:
         self.more: dict[str, float] = {}
         self.present: dict[str, dict[str, bool | None]] = defaultdict(dict)
         self.readers: list[Seen] = []
-        self.start_ns = self.record_from_ns = self.end_ns = self.last_done_ns = 0
+        self.start_ns = self.record_from_ns = self.end_ns = 0
+        self.last_done_ns = self.delivered_ns = 0
         self.progress = 0
         self._filler = filler(options.size)
 

@@ -49,7 +49,7 @@ def endpoint(url: str, key: str, *, ca: Path | None = None, spoken: Spoken = "js
     Raises BadOption."""
     parts = urlsplit(url)
     try:
-        port = parts.port or _PORTS.get(parts.scheme)
+        port = _PORTS.get(parts.scheme) and (parts.port or _PORTS[parts.scheme])
     except ValueError as error:
         raise BadOption(f"--url {url}: {error}") from error
     if port is None or not parts.hostname or parts.path.strip("/") or parts.query:

@@ -1,7 +1,7 @@
 """Ably's REST API over one pool of HTTP/1.1 connections: publishing, history and members."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urljoin
 
@@ -13,7 +13,7 @@ from bench.load.ably.messages import Item, body_of
 from bench.load.driver import Refused, Unknown
 
 _PAGE_MAX = 1_000
-_TRIED_AGAIN = range(500, 600)
+_SERVER_S_OWN = range(500, 600)
 
 
 class _Member(msgspec.Struct):
@@ -42,10 +42,11 @@ class Rest:
         query = f"limit={min(limit, _PAGE_MAX)}&direction=backwards"
         url = f"{self._root}/channels/{quote(channel, '')}/messages?{query}"
         found: list[bytes] = []
-        async for page in self._pages(url, list[Item]):
-            found += map(body_of, page)
-            if len(found) >= limit:
-                break
+        async with aclosing(self._pages(url, list[Item])) as pages:
+            async for page in pages:
+                found += map(body_of, page)
+                if len(found) >= limit:
+                    break
         return found[:limit]
 
     async def members(self, channel: str) -> frozenset[str]:
@@ -55,7 +56,7 @@ class Rest:
             found.update(member.clientId for member in page)
         return frozenset(found)
 
-    async def _pages(self, url: str, kind: Any) -> AsyncIterator[Any]:
+    async def _pages(self, url: str, kind: Any) -> AsyncGenerator[Any, None]:
         following: str | None = url
         while following is not None:
             response = await self._ask("GET", following)
@@ -67,7 +68,7 @@ class Rest:
             response = await self._pool.request(method, url, headers=self._headers, content=content)
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise Unknown(str(error)) from error
-        if response.status in _TRIED_AGAIN:
+        if response.status in _SERVER_S_OWN:
             raise Unknown(response.content.decode(errors="replace"))
         if response.status >= 300:
             raise Refused(response.content.decode(errors="replace"))
