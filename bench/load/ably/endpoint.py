@@ -40,7 +40,11 @@ class Endpoint:
         secure = trio.SSLStream(
             stream, self.context, server_hostname=self.host, https_compatible=True
         )
-        await secure.do_handshake()
+        try:
+            await secure.do_handshake()
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
         return secure
 
 

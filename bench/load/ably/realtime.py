@@ -142,7 +142,7 @@ class RealtimeConnection:
 
     async def aclose(self) -> None:
         if self._stream is not None:
-            await trio.aclose_forcefully(self._stream)
+            await trio.aclose_forcefully(self._stream)  # closes also when it is cancelled
 
     # what is asked
 
@@ -195,6 +195,8 @@ class RealtimeConnection:
                 pass
             except* trio.ClosedResourceError:  # it was cut
                 pass
+            finally:
+                await self.aclose()
             await self._is_lost()
 
     async def _is_lost(self) -> None:
@@ -340,4 +342,3 @@ async def connect(endpoint: Endpoint, rest: Rest) -> AsyncIterator[RealtimeConne
         await connection.resume()
         yield connection
         nursery.cancel_scope.cancel()
-        await connection.aclose()
