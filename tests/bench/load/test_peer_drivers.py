@@ -15,7 +15,7 @@ import pytest
 
 from bench.load import peers
 from bench.load.driver import Ability, Address, Connection, Driver, Refused, Unknown
-from tests.bench.load_peers import needed
+from tests.bench.load.needed import needed
 
 STUCK_S = 120
 DRIVERS = [

@@ -4,12 +4,15 @@ import math
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import click.testing
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.load.command import command
 from bench.load.instant import Instant
 from bench.load.latency import Latencies
 from bench.load.measuring import measure
@@ -257,3 +260,23 @@ def test_percentiles_have_their_place(operations: int, percent: float):
     assert 0 <= axis.place(percent) <= 1
     assert axis.ticks[0] == (0.0, "0%")
     assert [place for place, _ in axis.ticks] == sorted(place for place, _ in axis.ticks)
+
+
+def bench(*arguments: str) -> click.testing.Result:
+    return click.testing.CliRunner().invoke(command, arguments)
+
+
+def test_a_command_writes_it_too(tmp_path: Path):
+    path = tmp_path / "report.html"
+    sizes = ("--duration", "0.05", "--warm-up", "0")
+    ran = bench("run", "publish", "--driver", "instant", *sizes, "--html", str(path))
+    assert ran.exit_code == 0, ran.output
+    parsed = Parsed(path.read_text())
+    assert parsed.open == []
+    assert "publish on instant" in parsed.text
+
+
+def test_a_place_where_no_report_can_be_is_told_of_before_anything_is_measured(tmp_path: Path):
+    ran = bench("run", "publish", "--html", str(tmp_path / "no" / "report.html"))
+    assert ran.exit_code == 2
+    assert f"there is no directory {tmp_path / 'no'}" in " ".join(ran.output.split())
