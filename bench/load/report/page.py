@@ -10,7 +10,18 @@ from bench.load.options import Options
 from bench.load.report import plots
 from bench.load.report.details import Detail, details, findings
 from bench.load.report.plots import Bars, Plot
-from bench.load.report.turns import OURS, Measure, Section, Turns, sections
+from bench.load.report.turns import (
+    OURS,
+    Measure,
+    Section,
+    Turns,
+    achieved,
+    cpu,
+    delivered,
+    latency,
+    rss_mib,
+    sections,
+)
 from bench.load.result import Report, Result
 from bench.tables import shown
 
@@ -125,13 +136,13 @@ def _bars(section: Section, series: Series) -> Iterator[Bars]:
     """Of several rates a curve says more, and if all kept up with the rate, there is no more to
     say."""
     drawn: list[tuple[str, str, Measure]] = [
-        ("Done", "operations acknowledged per second; more is better", _achieved),
-        ("Delivered", "messages per second to all subscribers; more is better", _delivered),
-        ("Processor time of the server", "microseconds an operation; less is better", _cpu),
+        ("Done", "operations acknowledged per second; more is better", achieved),
+        ("Delivered", "messages per second to all subscribers; more is better", delivered),
+        ("Processor time of the server", "microseconds an operation; less is better", cpu),
     ]
     for title, note, measure in drawn:
         made = plots.bars(section, title, note, measure, series)
-        if made.bars and not section.has_rates and not (section.is_kept_up and measure is not _cpu):
+        if made.bars and not section.has_rates and not (section.is_kept_up and measure is not cpu):
             yield made
 
 
@@ -155,15 +166,15 @@ def _cells(section: Section, turns: Turns) -> Iterator[Cell]:
         ratio = turns.ratio(measure, ours)
         return Cell(label, shown(value), shown(ratio) if ratio else "")
 
-    yield cell("done/s", _achieved, turns.median(_achieved))
+    yield cell("done/s", achieved, turns.median(achieved))
     if section.has_deliveries:
-        yield cell("delivered/s", _delivered, turns.median(_delivered))
+        yield cell("delivered/s", delivered, turns.median(delivered))
     for what in section.timed:
         found = turns.percentiles_ms.get(what, {})
         for tail in _TAILS:
-            yield cell(f"{what} {tail} ms", _latency(what, tail), found.get(tail))
-    yield cell("server µs/op", _cpu, turns.median(_cpu))
-    yield cell("server MiB", _rss_mib, turns.median(_rss_mib))
+            yield cell(f"{what} {tail} ms", latency(what, tail), found.get(tail))
+    yield cell("server µs/op", cpu, turns.median(cpu))
+    yield cell("server MiB", rss_mib, turns.median(rss_mib))
 
 
 def _verdict(turns: Turns) -> tuple[str, str]:
@@ -172,27 +183,3 @@ def _verdict(turns: Turns) -> tuple[str, str]:
     if any(one.generator.is_limit for one in turns.results):
         return "limit", "right, but the generator was the limit"
     return "right", "right"
-
-
-def _achieved(result: Result) -> float:
-    return result.achieved_per_s
-
-
-def _delivered(result: Result) -> float:
-    return result.delivered_per_s
-
-
-def _cpu(result: Result) -> float | None:
-    return result.server_cpu_us
-
-
-def _rss_mib(result: Result) -> float | None:
-    return result.server_rss_kib / 1024 if result.server_rss_kib else None
-
-
-def _latency(what: str, tail: str) -> Measure:
-    def of(result: Result) -> float | None:
-        found = result.latencies.get(what)
-        return float(getattr(found, f"{tail}_us")) / 1e3 if found else None
-
-    return of

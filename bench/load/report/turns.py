@@ -63,8 +63,9 @@ class Turns:
     def ratio(self, measure: Measure, to: "Turns | None") -> float | None:
         if to is None or to is self or len(to.results) != len(self.results):
             return None
-        mine, theirs = ([measure(one) or 0.0 for one in turns.results] for turns in (self, to))
-        return ratio(mine, theirs)
+        mine, theirs = (list(map(measure, turns.results)) for turns in (self, to))
+        pairs = [(a, b) for a, b in zip(mine, theirs, strict=True) if a and b]
+        return ratio(*zip(*pairs, strict=True)) if pairs else None
 
 
 @dataclass(frozen=True)
@@ -142,3 +143,27 @@ def _percentiles_ms(histogram: HdrHistogram) -> dict[str, float]:
 
 def _once(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
+
+
+def achieved(result: Result) -> float:
+    return result.achieved_per_s
+
+
+def delivered(result: Result) -> float:
+    return result.delivered_per_s
+
+
+def cpu(result: Result) -> float | None:
+    return result.server_cpu_us
+
+
+def rss_mib(result: Result) -> float | None:
+    return result.server_rss_kib / 1024 if result.server_rss_kib else None
+
+
+def latency(what: str, tail: str) -> Measure:
+    def of(result: Result) -> float | None:
+        found = result.latencies.get(what)
+        return float(getattr(found, f"{tail}_us")) / 1e3 if found else None
+
+    return of
