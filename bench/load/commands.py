@@ -23,13 +23,14 @@ from api.cli.outcome import FAILED, FINE, Failure
 from bench.load import comparing, searching, soaking, tables
 from bench.load.ably.endpoint import Endpoint, endpoint
 from bench.load.contenders import Contender, contender, found
-from bench.load.driver import Refused, Unknown
+from bench.load.driver import Ability, Refused, Unknown
 from bench.load.options import HELP, BadOption, Options, flag
+from bench.load.pushing import push_contender
 from bench.load.report import on_request
 from bench.load.result import Report, Result
 from bench.load.searching import Step
 from bench.load.session import Session
-from bench.load.workloads import WORKLOADS, Workload
+from bench.load.workloads import WORKLOADS
 from bench.realtime.process import raise_open_files
 from bench.server_process import ServerFailed
 from broker.process import rest_garbage_collector
@@ -139,10 +140,11 @@ def run(
       tidelog bench run fanout --subscribers 500 --rate 20 --json
       tidelog bench run mixed --url https://broker.example:8443 --key "$KEY"
     """
+    chosen = WORKLOADS[workload]
+    options = chosen.defaults.but(**sizes)
     with _measuring(where.pop("work")) as session:
-        chosen = WORKLOADS[workload]
-        with _contender(session, chosen, where) as against:
-            result = session.run(against, chosen, chosen.defaults.but(**sizes))
+        with _contender(session, options, chosen.needs(options), where) as against:
+            result = session.run(against, chosen, options)
         _answer(session.report(), tables.of_run(result), as_json, output)
     return FINE if result.checked.is_right else FAILED
 
@@ -199,7 +201,11 @@ def search(
     if sizes.pop("rate") is not None:
         raise click.UsageError("the rate is what is searched for: --from says where to begin")
     options = chosen.defaults.but(duration_s=3.0).but(**sizes)
-    with _measuring(where.pop("work")) as session, _contender(session, chosen, where) as against:
+    needs = chosen.needs(options)
+    with (
+        _measuring(where.pop("work")) as session,
+        _contender(session, options, needs, where) as against,
+    ):
         try:
             best = searching.search(
                 lambda rate: session.run(against, chosen, options.but(rate=rate)),
@@ -358,9 +364,17 @@ def _answer(report: Report, shown: Sequence[Any], as_json: bool, output: Path | 
 
 
 @contextmanager
-def _contender(session: Session, workload: Workload, where: dict[str, Any]) -> Iterator[Contender]:
-    with contender(where["driver"], session.work, _endpoint(where)) as made:
-        yield made
+def _contender(
+    session: Session, options: Options, needs: frozenset[Ability], where: dict[str, Any]
+) -> Iterator[Contender]:
+    if "push" not in needs:
+        with contender(where["driver"], session.work, _endpoint(where)) as made:
+            yield made
+    elif where["driver"] != "tidelog" or where["url"] is not None:
+        raise BadOption("push wants a tidelog that is started here: devices are put into its data")
+    else:
+        with push_contender(session.work, options.devices) as made:
+            yield made
 
 
 def _endpoint(where: dict[str, Any]) -> Endpoint | None:
@@ -378,12 +392,12 @@ def _measuring(parent: Path | None) -> Iterator[Session]:
     raise_open_files()
     work = Path(tempfile.mkdtemp(prefix="tidelog-bench-", dir=parent))
     try:
-        yield Session(_command_line(), work)
+        yield Session(command_line(), work)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _command_line() -> str:
+def command_line() -> str:
     """As it is written into a report, where a key has no business."""
     hidden = [
         "KEY" if before == "--key" else "--key=KEY" if argument.startswith("--key=") else argument

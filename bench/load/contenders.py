@@ -55,8 +55,8 @@ def contender(name: str, work: Path, endpoint: Endpoint | None = None) -> Iterat
             raise BadOption(f"{name} cannot be at --url: only {', '.join(_AT_URL)}")
         kind, promise = _AT_URL[name]
         yield Contender(kind(name, promise, endpoint), f"{endpoint.host}:{endpoint.port}")
-    elif name in _HERE:
-        yield Contender(_HERE[name](work), tidelog_version())
+    elif name in HERE:
+        yield Contender(HERE[name](work), tidelog_version())
     elif name.startswith("ably"):
         raise BadOption(f"{name} needs --url and --key")
     else:
@@ -64,7 +64,7 @@ def contender(name: str, work: Path, endpoint: Endpoint | None = None) -> Iterat
             yield next(one for one in made if one.driver.name == name)
 
 
-_HERE: dict[str, Callable[[Path], Driver]] = {
+HERE: dict[str, Callable[[Path], Driver]] = {
     "in-process": lambda work: InProcess(work / "data"),
     "instant": lambda _work: Instant(),
 }
@@ -101,6 +101,6 @@ def _peer_of(name: str) -> Peer:
     for peer in here:
         if name in peer.drivers:
             return peer
-    names = [*_AT_URL, *_HERE, *(one for peer in here for one in peer.drivers)]
+    names = [*_AT_URL, *HERE, *(one for peer in here for one in peer.drivers)]
     missing = "".join(f"; {one.name}: {one.reason}" for one in absent)
     raise BadOption(f"no driver {name!r} here: {', '.join(dict.fromkeys(names))}{missing}")

@@ -15,7 +15,7 @@ What a driver owes, for the checker takes it at its word:
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 Receive = Callable[[bytes], None]
 Backend = Literal["trio", "asyncio"]
@@ -78,6 +78,15 @@ class Connection(Protocol):
         what was under way was sent again."""
 
     async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class SyncsPresence(Protocol):
+    """A connection that is told, after it was lost, who is present now, and not who came and went
+    meanwhile: as in Ably's protocol."""
+
+    def when_synced(self, channel: str, call: Callable[[], None]) -> None:
+        """`call` whenever a watch is in force again after the connection was lost."""
 
 
 class Driver(Protocol):

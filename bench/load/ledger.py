@@ -8,12 +8,15 @@ Whatever was neither acknowledged nor refused (the connection was lost meanwhile
 not, but not twice and not out of order. How streams of one channel lie between each other is not
 looked at: brokers promise different things there.
 
+A reader of presence may miss events while it is cut off, for it is told who is there instead:
+`forgive`. That what it is told then is right is not looked at; who is there at the end is.
+
 Costs little memory however long a run is: a reader keeps one number for each stream, and what is
 amiss.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Literal
 
@@ -163,7 +166,16 @@ class Ledger:
 class Seen:
     """One reader of one channel. `take` what it is given; `finish` at the end."""
 
-    __slots__ = ("_awaited", "_channel", "_holes", "_latencies", "_ledger", "_who", "since_ns")
+    __slots__ = (
+        "_awaited",
+        "_channel",
+        "_forgiven",
+        "_holes",
+        "_latencies",
+        "_ledger",
+        "_who",
+        "since_ns",
+    )
 
     def __init__(
         self,
@@ -180,6 +192,7 @@ class Seen:
         self.since_ns = since_ns
         self._awaited: dict[int, int] = {}  # by stream: the number that comes next
         self._holes: dict[int, set[int]] = {}
+        self._forgiven: dict[int, set[int]] = {}
 
     @property
     def count(self) -> int:
@@ -224,18 +237,31 @@ class Seen:
         found = 0
         for stream in self._ledger.of(self._channel):
             awaited, holes = self._of(stream)
-            found += sum(map(stream.is_acknowledged, range(awaited, stream.sent)))
-            found += sum(map(stream.is_acknowledged, holes))
+            for sequences in (range(awaited, stream.sent), holes):
+                found += sum(1 for _ in self._must_come(stream, sequences))
         return found
 
     def finish(self) -> None:
         for stream in self._ledger.of(self._channel):
             awaited, holes = self._of(stream)
-            lost = filter(stream.is_acknowledged, range(awaited, stream.sent))
+            lost = self._must_come(stream, range(awaited, stream.sent))
             self._violate_all("lost", stream, lost)
-            self._violate_all("gap", stream, filter(stream.is_acknowledged, sorted(holes)))
+            self._violate_all("gap", stream, self._must_come(stream, sorted(holes)))
             came = (one for one in stream.refused() if one < awaited and one not in holes)
             self._violate_all("refused", stream, came)
+
+    def forgive(self) -> None:
+        """What was sent until now and has not come may have been missed: a reader of presence is
+        told of the state instead, after it was cut off."""
+        for stream in self._ledger.of(self._channel):
+            missed = range(self._awaited.get(stream.number, 0), stream.sent)
+            self._forgiven.setdefault(stream.number, set()).update(missed)
+
+    def _must_come(self, stream: Stream, sequences: Iterable[int]) -> Iterator[int]:
+        forgiven = self._forgiven.get(stream.number, ())
+        for sequence in sequences:
+            if stream.is_acknowledged(sequence) and sequence not in forgiven:
+                yield sequence
 
     def begin_with(self, received: bytes) -> None:
         """What a stream begins with here, for a reader that does not see its beginning."""

@@ -66,8 +66,9 @@ def measure(
 
 
 def limit_of(workload: Workload, options: Options, backend: Backend) -> float | None:
-    """Operations per second that the generator can do of it; None of a workload without any."""
-    if not workload.operations:
+    """Operations per second that the generator can do of it; None of a workload without any,
+    and of one that only a real broker can do."""
+    if not workload.operations or workload.needs(options) - Instant.abilities:
         return None
     short = options.but(duration_s=_LIMIT_S, warm_up_s=_LIMIT_S / 4, storms=0, rate=1)
     run = Run(Instant(backend), workload, short, "limit", is_flood=True)

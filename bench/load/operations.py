@@ -14,6 +14,7 @@ from bench.load.driver import Ability, Connection, Unknown
 from bench.load.lanes import Lane
 from bench.load.ledger import Stream
 from bench.load.options import spread
+from bench.load.pushing import push
 from bench.load.result import ACKNOWLEDGED
 from bench.load.stage import Stage, presence_of
 
@@ -126,4 +127,5 @@ OPERATIONS = {
     "presence": Operation(PRESENCE, "presence", presence),
     "history": Operation(HISTORY, "history", history),
     "resume": Operation(RESUMED, "resume", resume),
+    "push": Operation(ACKNOWLEDGED, "push", push),
 }

@@ -3,6 +3,7 @@
 import msgspec
 
 ACKNOWLEDGED, DELIVERED = "acknowledged", "delivered"
+DROPPED = "not begun in time"  # with the latency that it had at least
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):

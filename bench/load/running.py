@@ -21,6 +21,7 @@ from bench.load.driver import Driver
 from bench.load.lanes import Lane, flood, offer_all
 from bench.load.operations import OPERATIONS
 from bench.load.options import BadOption, Options
+from bench.load.result import DROPPED
 from bench.load.stage import NS, Stage
 from bench.load.workloads import Workload
 from bench.realtime.process import cpu_seconds, resident_kib
@@ -53,6 +54,8 @@ class Run:
             await self._under_load(stage)
             if self.workload.proves:
                 await afterwards.prove(stage)
+            for after in self.workload.after:
+                await after(stage)
             await afterwards.settle(stage)
         return stage
 
@@ -160,7 +163,7 @@ async def _drop_what_is_late(stage: Stage, lanes: Sequence[Lane]) -> None:
     now = now_ns()
     dropped = [due for lane in lanes for due in lane.drop()]
     for due in dropped:
-        stage.latencies["not begun in time"].record(now - due)
+        stage.latencies[DROPPED].record(now - due)
 
 
 async def _give_up_without_progress(stage: Stage, scope: anyio.CancelScope) -> None:

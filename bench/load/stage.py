@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 
 from bench.load.body import body, filler, now_ns
-from bench.load.driver import Connection, Driver, Refused, Unknown
+from bench.load.driver import Connection, Driver, Refused, SyncsPresence, Unknown
 from bench.load.latency import Latencies
 from bench.load.ledger import Ledger, Seen, Stream
 from bench.load.options import Options, spread
@@ -26,8 +26,9 @@ _OPENED_AT_ONCE = 50
 
 
 class Stage:
-    """`end_ns`: when the last operation may be due. progress: counts whatever is finished.
-    delivered_ns: when, after the last acknowledgement, a delivery was last waited for."""
+    """end_ns: when the last operation may be due. progress: counts whatever is finished. present:
+    by channel, which clients are, None while that is not known. notified: when each accepted
+    notification was due. delivered_ns: when a delivery was last waited for, after the end."""
 
     def __init__(self, driver: Driver, options: Options, name: str) -> None:
         self.driver = driver
@@ -42,6 +43,7 @@ class Stage:
         self.slow: list[Connection] = []
         self.more: dict[str, float] = {}
         self.present: dict[str, dict[str, bool | None]] = defaultdict(dict)
+        self.notified: dict[int, int] = {}
         self.readers: list[Seen] = []
         self.start_ns = self.record_from_ns = self.end_ns = 0
         self.last_done_ns = self.delivered_ns = 0
@@ -76,6 +78,8 @@ class Stage:
             await connection.subscribe(channel, seen.take)
             if watches:
                 told = self._reader(presence_of(channel), f"subscriber {number}", what)
+                if isinstance(connection, SyncsPresence):
+                    connection.when_synced(channel, told.forgive)
                 await connection.watch(channel, told.take)
         bound.release()
 

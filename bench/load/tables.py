@@ -81,6 +81,7 @@ def verdict(result: Result) -> str:
 def _notes(result: Result) -> Iterator[str]:
     checked = result.checked
     yield f"Checked: {counted(checked)}."
+    yield f"With {', '.join(f'{name} {value}' for name, value in result.options.items())}."
     for name, value in result.more.items():
         yield f"{value:,.1f} {name}"
     yield from wrong(checked)

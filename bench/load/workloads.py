@@ -14,6 +14,7 @@ from bench.load.body import now_ns
 from bench.load.driver import Ability, Connection
 from bench.load.operations import OPERATIONS, RESUMED
 from bench.load.options import Options
+from bench.load.pushing import check_told
 from bench.load.stage import NS, Stage
 
 Beside = Callable[[Stage], Coroutine[Any, Any, None]]
@@ -63,6 +64,7 @@ class Workload:
     also_needs: frozenset[Ability] = field(default_factory=frozenset)
     watches: bool = False
     proves: bool = False
+    after: tuple[Beside, ...] = ()
 
     def needs(self, options: Options) -> frozenset[Ability]:
         """Of a driver."""
@@ -132,6 +134,13 @@ WORKLOADS = _table(
         {},
         Options(rate=1, publishers=1, channels=1_000, subscribers=1_000),
         proves=True,
+    ),
+    Workload(
+        "push",
+        "notifications, each to many devices behind a gateway",
+        {"push": 1},
+        Options(rate=2, publishers=2, channels=1, devices=500),
+        after=(check_told,),
     ),
     Workload(
         "mixed",

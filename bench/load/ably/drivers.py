@@ -57,6 +57,7 @@ class _PublishingOverRest:
         self.enter = realtime.enter
         self.leave = realtime.leave
         self.watch = realtime.watch
+        self.when_synced = realtime.when_synced
         self.members = realtime.members
         self.pause = realtime.pause
         self.cut = realtime.cut

@@ -10,7 +10,7 @@ answers no WebSocket pings. What an endpoint refuses for good ends the run with 
 """
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,11 +59,14 @@ class _Pending:
 
 @dataclass
 class _Channel:
-    """modes: what it is attached for. serial: of the last thing that was seen."""
+    """modes: what it is attached for. serial: of the last thing that was seen. synced: to be called
+    when it is attached again after the connection `was_lost`."""
 
     modes: int = 0
     receive: Receive | None = None
     watch: Receive | None = None
+    synced: Callable[[], None] | None = None
+    was_lost: bool = False
     serial: str = ""
     attached: trio.Event = field(default_factory=trio.Event)
 
@@ -117,6 +120,9 @@ class RealtimeConnection:
     async def watch(self, channel: str, receive: Receive) -> None:
         self._channel(channel).watch = receive
         await self._attach(channel, protocol.PRESENCE_SUBSCRIBE_MODE)
+
+    def when_synced(self, channel: str, call: Callable[[], None]) -> None:
+        self._channel(channel).synced = call
 
     async def members(self, channel: str) -> frozenset[str]:
         return await self._rest.members(channel)
@@ -202,6 +208,7 @@ class RealtimeConnection:
     async def _is_lost(self) -> None:
         for channel in self._channels.values():
             channel.attached = _unset(channel.attached)
+            channel.was_lost = True
         self._is_open = _unset(self._is_open)
         self._outgoing.clear()
         was_cut, self._is_cut = self._is_cut, False
@@ -292,6 +299,9 @@ class RealtimeConnection:
     def _attached(self, message: Received) -> None:
         channel = self._channel(message.channel)
         channel.serial = message.channelSerial or channel.serial
+        if channel.was_lost and channel.synced is not None:
+            channel.synced()
+        channel.was_lost = False
         channel.attached.set()
 
     def _messages(self, message: Received) -> None:

@@ -35,8 +35,16 @@ class Rest:
         ]
 
     async def publish(self, channel: str, body: bytes) -> None:
-        content = msgspec.json.encode({"data": body.decode()})
-        await self._ask("POST", f"{self._root}/channels/{quote(channel, '')}/messages", content)
+        await self._publish(channel, {"data": body.decode()})
+
+    async def notify(self, channel: str, body: bytes, run: int) -> None:
+        """As `publish`, and the channel's devices are told that it is of this run."""
+        push = {"notification": {"title": "Tide"}, "data": {"run": run}}
+        await self._publish(channel, {"data": body.decode(), "extras": {"push": push}})
+
+    async def _publish(self, channel: str, message: dict[str, object]) -> None:
+        url = f"{self._root}/channels/{quote(channel, '')}/messages"
+        await self._ask("POST", url, msgspec.json.encode(message))
 
     async def history(self, channel: str, limit: int) -> list[bytes]:
         query = f"limit={min(limit, _PAGE_MAX)}&direction=backwards"

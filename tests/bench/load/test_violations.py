@@ -118,6 +118,21 @@ def test_what_is_refused_must_not_come() -> None:
     assert ledger.checked().violations == {"refused": 1}
 
 
+def test_what_was_missed_while_cut_off_is_forgiven_and_nothing_else() -> None:
+    ledger, seen, stream = one_reader()
+    for _ in range(6):
+        stream.acknowledge(stream.next())
+        if stream.sent == 1:
+            seen.take(body(0, 0, 0))
+        if stream.sent == 3:
+            seen.forgive()
+    assert ledger.missing() == 3
+    seen.take(body(0, 2, 0))
+    seen.take(body(0, 4, 0))
+    ledger.finish()
+    assert ledger.checked().violations == {"gap": 1, "lost": 1}
+
+
 def test_what_is_sent_later_is_invented_now() -> None:
     ledger, seen, stream = one_reader()
     seen.take(body(0, 0, 0))
