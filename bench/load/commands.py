@@ -26,6 +26,7 @@ from bench.load.contenders import Contender, contender, found
 from bench.load.driver import Ability, Refused, Unknown
 from bench.load.options import HELP, BadOption, Options, flag
 from bench.load.pushing import push_contender
+from bench.load.report import on_request
 from bench.load.result import Report, Result
 from bench.load.searching import Step
 from bench.load.session import Session
@@ -66,6 +67,7 @@ def _reported(function: Function) -> Function:
 
     made: Function = wrapper
     for option in (
+        on_request.html,
         click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables."),
         click.option("--output", type=Path, metavar="FILE", help="Write JSON to a file, too."),
         click.option("--work", type=Path, metavar="DIR", help="Data goes below: its disk counts."),
@@ -350,6 +352,7 @@ def _answer(report: Report, shown: Sequence[Any], as_json: bool, output: Path | 
     text = msgspec.json.format(msgspec.json.encode(report), indent=1)
     if output is not None:
         output.write_bytes(text + b"\n")
+    on_request.write(report)
     if as_json:
         click.echo(text)
         return

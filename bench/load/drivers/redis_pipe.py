@@ -22,11 +22,13 @@ from bench.load.drivers.answers import Answer, answer, asked, lose
 Argument = bytes | str | int
 
 
-async def wire(address: Address) -> Wire:
-    """A connection that is open, with the RESP that every Redis speaks."""
-    made = Wire(host=address.host, port=address.port, protocol=2, socket_timeout=None)
+def wire(address: Address) -> Wire:
+    """A connection that is not open yet, for the RESP that every Redis speaks."""
+    return Wire(host=address.host, port=address.port, protocol=2, socket_timeout=None)
+
+
+async def connect(made: Wire) -> None:
     await made.connect()  # type: ignore[no-untyped-call]
-    return made
 
 
 async def reply(connected: Wire) -> Any:
@@ -35,13 +37,20 @@ async def reply(connected: Wire) -> Any:
 
 
 class Pipe:
-    def __init__(self, connected: Wire) -> None:
-        self._wire = connected
+    """It connects by itself: what is asked before it has keeps its order."""
+
+    def __init__(self, address: Address) -> None:
+        self._wire = wire(address)
         self._unsent: list[bytes] = []
         self._has_unsent = asyncio.Event()
         self._unanswered: deque[Answer] = deque()
         self._is_lost = False
+        self._connected = asyncio.create_task(connect(self._wire))
         self._tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
+
+    async def connected(self) -> None:
+        """Raises what redis-py does when there is nobody."""
+        await asyncio.shield(self._connected)
 
     def ask(self, *command: Argument) -> Answer:
         """Its reply, to be awaited. Raises Refused when there is no connection; awaiting it raises
@@ -55,31 +64,38 @@ class Pipe:
         return future
 
     async def close(self) -> None:
-        for task in self._tasks:
+        tasks = (self._connected, *self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._lose()
         await self._wire.disconnect(nowait=True)
 
     async def _send(self) -> None:
-        while True:
-            await self._has_unsent.wait()
-            self._has_unsent.clear()
-            unsent, self._unsent = self._unsent, []
-            try:
+        try:
+            await self.connected()
+            while True:
+                await self._has_unsent.wait()
+                self._has_unsent.clear()
+                unsent, self._unsent = self._unsent, []
                 await self._wire.send_packed_command(unsent, check_health=False)
-            except WireLost:
-                return self._lose()
+        except WireLost:
+            self._lose()
 
     async def _receive(self) -> None:
-        while True:
-            try:
-                found = await reply(self._wire)
-            except ResponseError as error:
-                found = Refused(str(error))
-            except WireLost:
-                return self._lose()
-            answer(self._unanswered.popleft(), found)
+        try:
+            await self.connected()
+            while True:
+                found = await self._reply()
+                answer(self._unanswered.popleft(), found)
+        except WireLost:
+            self._lose()
+
+    async def _reply(self) -> Any:
+        try:
+            return await reply(self._wire)
+        except ResponseError as error:
+            return Refused(str(error))
 
     def _lose(self) -> None:
         self._is_lost = True

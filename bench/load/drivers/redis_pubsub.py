@@ -9,7 +9,7 @@ from redis.exceptions import ConnectionError as WireLost
 
 from bench.load.driver import Ability, Address, Backend, Receive
 from bench.load.drivers.answers import Answer, answer, asked, lose
-from bench.load.drivers.redis_pipe import Pipe, reply, wire
+from bench.load.drivers.redis_pipe import Pipe, connect, reply, wire
 from bench.load.drivers.unable import Unable
 
 NAME = "redis-pubsub"
@@ -49,8 +49,9 @@ class PubSubConnection(Unable):
         self._goes_on.set()
 
     async def publish(self, channel: str, body: bytes) -> None:
-        pipe = self._pipe or await self._publishing()
-        await pipe.ask(b"PUBLISH", channel, body)
+        if self._pipe is None:
+            self._pipe = Pipe(self._address)
+        await self._pipe.ask(b"PUBLISH", channel, body)
 
     async def subscribe(self, channel: str, receive: Receive) -> None:
         name = channel.encode()
@@ -76,17 +77,13 @@ class PubSubConnection(Unable):
         if self._pipe is not None:
             await self._pipe.close()
 
-    async def _publishing(self) -> Pipe:
-        async with self._making:
-            if self._pipe is None:
-                self._pipe = Pipe(await wire(self._address))
-            return self._pipe
-
     async def _subscribing(self) -> Wire:
         async with self._making:
             if self._subscribed is None:
-                self._subscribed = await wire(self._address)
-                self._reading = asyncio.create_task(self._read(self._subscribed))
+                made = wire(self._address)
+                await connect(made)
+                self._subscribed = made
+                self._reading = asyncio.create_task(self._read(made))
             return self._subscribed
 
     async def _read(self, subscribed: Wire) -> None:

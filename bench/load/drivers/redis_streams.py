@@ -16,7 +16,7 @@ from redis.asyncio.connection import Connection as Wire
 from redis.exceptions import ConnectionError as WireLost
 
 from bench.load.driver import Ability, Address, Backend, Receive
-from bench.load.drivers.redis_pipe import Pipe, reply, wire
+from bench.load.drivers.redis_pipe import Pipe, connect, reply, wire
 from bench.load.drivers.unable import Unable
 
 NAME = "redis-streams"
@@ -93,7 +93,8 @@ class StreamsConnection(Unable):
         await self.aclose()
 
     async def resume(self) -> None:
-        self._pipe = Pipe(await wire(self._address))
+        self._pipe = Pipe(self._address)
+        await self._pipe.connected()
         if self._receivers:
             self._reading = asyncio.create_task(self._read())
 
@@ -110,8 +111,9 @@ class StreamsConnection(Unable):
         return self._pipe
 
     async def _read(self) -> None:
-        waiting = await wire(self._address)
+        waiting = wire(self._address)
         try:
+            await connect(waiting)
             while True:
                 await self._goes_on.wait()
                 self._take(await self._next(waiting))

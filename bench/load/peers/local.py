@@ -8,6 +8,7 @@ which is in the error if it does not start.
 """
 
 import importlib.util
+import re
 import shutil
 import socket
 import subprocess
@@ -24,6 +25,7 @@ LOOPBACK = "127.0.0.1"
 EXTRA = "pip install 'tidelog[bench]'"
 START_S = 60.0
 STOP_S = 30.0
+_VERSION = re.compile(r"\d+(\.\d+)+")
 _DAEMONS = "/usr/local/sbin:/usr/sbin"
 _PORTS_TRIED = 3
 _PROBE_S = 1.0
@@ -48,11 +50,9 @@ class LocalPeer(ABC):
     program: str
     package: str
     client: str
+    version_option: str = "--version"
     hello: bytes
     answer: bytes
-
-    @abstractmethod
-    def version(self) -> str: ...
 
     @abstractmethod
     def driver(self, name: str, address: Address) -> Driver: ...
@@ -73,11 +73,11 @@ class LocalPeer(ABC):
             return f"the Python package of {self.client!r} is not installed ({EXTRA})"
         return None
 
-    def said(self, option: str) -> str:
-        """The first line that it prints, whatever it exits with."""
-        command = [str(self.binary), option]
+    def version(self) -> str:
+        command = [str(self.binary), self.version_option]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
-        return (ran.stdout or ran.stderr).partition("\n")[0].strip()
+        found = _VERSION.search(ran.stdout or ran.stderr)
+        return found[0] if found else "of unknown version"
 
     @contextmanager
     def start(self, work: Path) -> Iterator[Address]:

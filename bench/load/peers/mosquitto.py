@@ -34,11 +34,9 @@ class MosquittoPeer(LocalPeer):
     program = "mosquitto"
     package = "mosquitto"
     client = "gmqtt"
+    version_option = "-h"
     hello = bytes.fromhex("100d00044d51545404020005000161")  # CONNECT of MQTT 3.1.1, as "a"
     answer = bytes.fromhex("20020000")  # CONNACK: accepted
-
-    def version(self) -> str:
-        return self.said("-h").replace(" version", "")
 
     def arguments(self, work: Path, port: int) -> list[str]:
         path = work / "mosquitto.conf"

@@ -47,9 +47,6 @@ class NatsPeer(LocalPeer):
     def settings(self) -> str:  # type: ignore[override]  # depends on what is installed
         return f"JetStream in files, {_ALWAYS if self.is_synced else 'synced every 2 minutes'}"
 
-    def version(self) -> str:
-        return self.said("--version").replace(": v", " ")
-
     def arguments(self, work: Path, port: int) -> list[str]:
         path = work / "nats.conf"
         path.write_text(_configuration(work / "store", port, is_synced=self.is_synced))

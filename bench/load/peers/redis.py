@@ -33,9 +33,6 @@ class RedisPeer(LocalPeer):
         self.settings = f"appendonly yes, appendfsync {appendfsync}, save ''"
         self._appendfsync = appendfsync
 
-    def version(self) -> str:
-        return " ".join(self.said("--version").split()[:3])
-
     def arguments(self, work: Path, port: int) -> list[str]:
         options = _OPTIONS | {
             "port": str(port),

@@ -10,7 +10,7 @@ from bench.load import peers
 from bench.load.driver import Address
 from bench.load.peers import local
 from bench.load.peers.local import LOOPBACK, LocalPeer, PeerFailed
-from tests.bench.load_peers import needed
+from tests.bench.load.needed import needed
 
 
 class Program(LocalPeer):
@@ -25,9 +25,6 @@ class Program(LocalPeer):
     def __init__(self, program: str, *arguments: str) -> None:
         self.program = program
         self._arguments = arguments
-
-    def version(self) -> str:
-        return ""
 
     def driver(self, name: str, address: Address):
         raise NotImplementedError
@@ -45,7 +42,7 @@ def is_running(pid: int) -> bool:
 @pytest.mark.parametrize("name", peers.MODULES)
 def test_a_peer_runs_for_as_long_as_it_is_needed(name: str, tmp_path: Path):
     peer = needed(name)
-    assert any(character.isdigit() for character in peer.version())
+    assert peer.version()[0].isdigit()
     with peer.start(tmp_path / "peer") as address:
         assert is_running(address.pid)
         socket.create_connection(address[:2], timeout=10).close()

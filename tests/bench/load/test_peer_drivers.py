@@ -15,7 +15,7 @@ import pytest
 
 from bench.load import peers
 from bench.load.driver import Ability, Address, Connection, Driver, Refused, Unknown
-from tests.bench.load_peers import needed
+from tests.bench.load.needed import needed
 
 STUCK_S = 120
 DRIVERS = [
@@ -107,6 +107,20 @@ def test_subscribers_receive_all_once_in_order(driver: Driver, channel: str):
             await publisher.publish(channel, b"last")
             for one in received:
                 assert await one.until(501) == [*bodies(500), b"last"]
+
+    run(driver, test)
+
+
+def test_the_order_of_calls_is_kept_from_the_very_first_on(driver: Driver, channel: str):
+    async def test(driver: Driver) -> None:
+        async with connections(driver, 2) as (publisher, subscriber):
+            received = Received()
+            await subscriber.subscribe(channel, received)
+            async with anyio.create_task_group() as tasks:
+                for body in bodies(2_000):
+                    tasks.start_soon(publisher.publish, channel, body)
+                    await anyio.lowlevel.checkpoint()
+            assert await received.until(2_000) == bodies(2_000)
 
     run(driver, test)
 
