@@ -89,9 +89,7 @@ async def serve(
         try:
             with _named(settings.host, settings.port):
                 listening = await nursery.start(listen, app, settings, ssl_context)
-            sources = Sources(
-                broker, listening.admission, connections, LoopLag(), traces.outcomes
-            )
+            sources = Sources(broker, listening.admission, connections, LoopLag(), traces.outcomes)
             await nursery.start(served.tell, sources, shutdown)
             if settings.metrics_port:
                 await _measure(nursery, sources, settings, shutdown)

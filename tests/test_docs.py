@@ -53,9 +53,10 @@ def test_every_command_that_is_named_exists(name: str) -> None:
     for block, span in _CODE.findall((ROOT / name).read_text()):
         for command, following in _COMMAND.findall(block or span):
             assert command in COMMANDS, command
-            found = tidelog.get_command(click.Context(tidelog), command)
+            context = click.Context(tidelog)
+            found = tidelog.get_command(context, command)
             if isinstance(found, click.Group) and following:
-                assert following in found.commands, f"{command} {following}"
+                assert found.get_command(context, following), f"{command} {following}"
 
 
 @pytest.mark.parametrize("picture", sorted((ROOT / "docs").glob("*.svg")), ids=lambda one: one.name)
