@@ -23,6 +23,7 @@ DOCUMENTS = (
     "docs/matrix.md",
     "docs/beams.md",
     "docs/embedding.md",
+    "docs/operating.md",
     "docs/settings.md",
     "docs/metrics.md",
 )
