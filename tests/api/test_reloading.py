@@ -109,6 +109,7 @@ def test_a_process_reads_its_configuration_again(tmp_path: Path) -> None:
             process.publish(old, MANY)
         assert process.publish(new, MANY).status_code == 201
         assert process.publish(new, {"data": "x"}).status_code == 429
+        certified.write()
         certified.key.write_text("nonsense")
         file.write_text(certified.settings + DECLARED)
         (said,) = process.reload("the configuration was not reloaded")
