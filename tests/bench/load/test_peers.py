@@ -9,7 +9,8 @@ import pytest
 from bench.load import peers
 from bench.load.driver import Address
 from bench.load.peers import local
-from bench.load.peers.local import LOOPBACK, LocalPeer, PeerFailed
+from bench.load.peers.local import LocalPeer, PeerFailed
+from bench.realtime.wires import LOOPBACK
 from tests.bench.load.needed import needed
 
 
