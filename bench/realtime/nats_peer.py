@@ -17,7 +17,7 @@ from bench.acknowledged import MESSAGE_BYTES, Wrong
 from bench.load.peers.nats import PEER
 from bench.realtime.wires import body, connect, receive_until
 
-_HELLO = b'CONNECT {"verbose":false,"pedantic":false,"protocol":1}\r\n'
+_HELLO = b'CONNECT {"verbose":false,"pedantic":false,"protocol":0}\r\n'
 _INBOX = "_INBOX.bench"
 _streams = count(1)
 
