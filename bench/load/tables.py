@@ -6,7 +6,7 @@ from bench.load.result import ACKNOWLEDGED, DELIVERED, Checked, Latency, Result
 from bench.measuring import ratio
 from bench.tables import Cell, Table
 
-_COLUMNS = (
+COLUMNS = (
     "offered/s",
     "achieved/s",
     "delivered/s",
@@ -39,7 +39,7 @@ _RATIO_COLUMNS = (
 def of_run(result: Result) -> list[Table]:
     title = f"{result.workload} on {result.driver}, {result.version}"
     notes = [f"An acknowledgement means: {result.promise}.", *_notes(result)]
-    return [Table(title, _COLUMNS, [_row(result)]), _latencies(result, notes)]
+    return [Table(title, COLUMNS, [_row(result)]), _latencies(result, notes)]
 
 
 def _row(result: Result) -> list[Cell]:
