@@ -54,6 +54,13 @@ def test_a_peer_runs_for_as_long_as_it_is_needed(name: str, tmp_path: Path):
     assert not is_running(address.pid)
 
 
+def test_the_guide_names_every_driver():
+    guide = (Path(__file__).parents[3] / "docs" / "bench.md").read_text()
+    for name in peers.MODULES:
+        for driver in peers.peer(name).drivers:
+            assert f"`{driver}`" in guide
+
+
 def test_a_peer_is_stopped_when_its_use_fails(tmp_path: Path):
     with pytest.raises(ZeroDivisionError), needed("redis").start(tmp_path / "peer") as address:
         raise ZeroDivisionError
