@@ -54,7 +54,9 @@ def contender(name: str, work: Path, endpoint: Endpoint | None = None) -> Iterat
         if name not in AT_URL:
             raise BadOption(f"{name} cannot be at --url: only {', '.join(AT_URL)}")
         kind, promise = AT_URL[name]
-        yield Contender(kind(name, promise, endpoint), f"{endpoint.host}:{endpoint.port}")
+        abilities = kind.abilities if endpoint.keeps else kind.abilities - {"history"}
+        driver = kind(name, promise, endpoint, abilities=abilities)
+        yield Contender(driver, f"{endpoint.host}:{endpoint.port}")
     elif name in HERE:
         yield Contender(HERE[name](work), tidelog_version())
     elif name.startswith("ably"):

@@ -7,6 +7,7 @@ import pytest
 
 from bench.load.ably.drivers import OverRest, OverWebSocket
 from bench.load.ably.endpoint import endpoint
+from bench.load.contenders import contender
 from bench.load.driver import Driver, Refused
 from bench.load.in_process import InProcess
 from bench.load.measuring import measure
@@ -66,6 +67,14 @@ def test_every_workload_over_a_websocket(server: Server, workload: str) -> None:
 @pytest.mark.parametrize(("kind", "spoken"), [(OverWebSocket, "msgpack"), (OverRest, "json")])
 def test_other_ways_to_speak(server: Server, kind, spoken) -> None:
     run(driver(server, kind, spoken), "mixed", f"mixed-{kind.__name__}")
+
+
+def test_what_an_endpoint_forgets_is_not_asked_for(server: Server) -> None:
+    url = f"http://127.0.0.1:{server.port}"
+    with contender("ably", Path(), endpoint(url, KEY, keeps=False)) as made:
+        result = run(made.driver, "publish", "forgotten")
+    assert result.checked.in_history == 0
+    assert result.checked.unchecked == ["history: this driver has none"]
 
 
 def test_a_closed_loop(server: Server) -> None:
