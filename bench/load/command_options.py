@@ -21,6 +21,7 @@ from bench.load.contenders import Contender, contender
 from bench.load.driver import Ability, Refused, Unknown
 from bench.load.options import HELP, BadOption, Options, flag
 from bench.load.pushing import push_contender
+from bench.load.report import on_request
 from bench.load.session import Session
 from bench.realtime.process import raise_open_files
 from bench.server_process import ServerFailed
@@ -57,6 +58,7 @@ def reported(function: Function) -> Function:
 
     made: Function = wrapper
     for option in (
+        on_request.html,
         click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables."),
         click.option("--output", type=Path, metavar="FILE", help="Write JSON to a file, too."),
         click.option("--work", type=Path, metavar="DIR", help="Data goes below: its disk counts."),

@@ -15,6 +15,7 @@ from api.cli.outcome import FAILED, FINE, Failure
 from bench.load import comparing, searching, soaking, tables
 from bench.load.command_options import contending, driven, measuring, reported, sized
 from bench.load.contenders import found
+from bench.load.report import on_request
 from bench.load.result import Report, Result
 from bench.load.searching import Step
 from bench.load.session import Session
@@ -273,6 +274,7 @@ def _answer(report: Report, shown: Sequence[Any], as_json: bool, output: Path | 
     text = msgspec.json.format(msgspec.json.encode(report), indent=1)
     if output is not None:
         output.write_bytes(text + b"\n")
+    on_request.write(report)
     if as_json:
         click.echo(text)
         return

@@ -7,6 +7,11 @@ from bench.load.driver import Peer
 
 MODULES: dict[str, str] = {
     "tidelog": "bench.load.peers.tidelog",
+    "redis": "bench.load.peers.redis",
+    "redis-everysec": "bench.load.peers.redis_everysec",
+    "nats": "bench.load.peers.nats",
+    "nats-default": "bench.load.peers.nats_default",
+    "mosquitto": "bench.load.peers.mosquitto",
 }
 
 
