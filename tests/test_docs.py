@@ -89,6 +89,7 @@ def test_the_readme_s_python_parses() -> None:
 def test_every_dependency_says_why_it_is_there() -> None:
     lines = (ROOT / "pyproject.toml").read_text().splitlines()
     declared = tomllib.loads("\n".join(lines))["project"]
-    wanted = [*declared["dependencies"], *declared["optional-dependencies"]["test"]]
+    optional = declared["optional-dependencies"]
+    wanted = [*declared["dependencies"], *optional["test"], *optional["bench"]]
     reasons = {line.split('"')[1]: line.partition("#")[2].strip() for line in lines if '",' in line}
     assert [name for name in wanted if not reasons.get(name)] == []

@@ -4,102 +4,24 @@ Exit status 0: measured, and right; 1: a violation, or a broker that could not g
 line makes no sense. Steps and progress go to standard error, so that --json is all of the output.
 """
 
-import shlex
-import shutil
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import wraps
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from api.cli import outcome
 from api.cli.outcome import FAILED, FINE, Failure
 from bench.load import comparing, searching, soaking, tables
-from bench.load.ably.endpoint import Endpoint, endpoint
-from bench.load.contenders import Contender, contender, found
-from bench.load.driver import Ability, Refused, Unknown
-from bench.load.options import HELP, BadOption, Options, flag
-from bench.load.pushing import push_contender
+from bench.load.command_options import contending, driven, measuring, reported, sized
+from bench.load.contenders import found
 from bench.load.report import on_request
 from bench.load.result import Report, Result
 from bench.load.searching import Step
 from bench.load.session import Session
 from bench.load.workloads import WORKLOADS
-from bench.realtime.process import raise_open_files
-from bench.server_process import ServerFailed
-from broker.process import rest_garbage_collector
 
-Function = Callable[..., Any]
 _COMPARED = ("publish", "fanout")
-_TYPES = {int: click.INT, float: click.FLOAT, str: click.STRING}
-
-
-def _sized(function: Function) -> Function:
-    """Adds an option for each field of Options; those that were given are passed as `sizes`."""
-
-    @wraps(function)
-    def wrapper(**given: Any) -> Any:
-        sizes = {name: given.pop(name) for name in HELP}
-        return function(sizes=sizes, **given)
-
-    made: Function = wrapper
-    for name, text in reversed(HELP.items()):
-        default = getattr(Options(), name)
-        made = click.option(flag(name), name, type=_TYPES[type(default)], help=text)(made)
-    return made
-
-
-def _reported(function: Function) -> Function:
-    """Adds what every command that measures takes; its errors become those of a command line."""
-
-    @wraps(function)
-    def wrapper(**given: Any) -> Any:
-        try:
-            return function(**given)
-        except Exception as error:
-            raise _as_said(error) from error
-
-    made: Function = wrapper
-    for option in (
-        on_request.html,
-        click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables."),
-        click.option("--output", type=Path, metavar="FILE", help="Write JSON to a file, too."),
-        click.option("--work", type=Path, metavar="DIR", help="Data goes below: its disk counts."),
-    ):
-        made = option(made)
-    return made
-
-
-def _driven(function: Function) -> Function:
-    """Adds what says which broker is measured."""
-    for option in (
-        click.option("--ca", type=Path, metavar="FILE", help="Trust this authority (PEM), too."),
-        click.option(
-            "--format",
-            "spoken",
-            type=click.Choice(("json", "msgpack")),
-            default="json",
-            help="What is spoken.",
-        ),
-        click.option("--key", metavar="KEY", envvar="TIDELOG_BENCH_KEY", help="Of the endpoint."),
-        click.option("--url", metavar="URL", help="Of an endpoint that runs already."),
-        click.option(
-            "--driver",
-            metavar="NAME",
-            default="tidelog",
-            show_default=True,
-            help="As `tidelog bench list` has them.",
-        ),
-    ):
-        function = option(function)
-    return function
-
 
 _workload = click.argument("workload", type=click.Choice(list(WORKLOADS)))
 
@@ -124,9 +46,9 @@ def list_() -> None:
 
 @click.command("run")
 @_workload
-@_driven
-@_reported
-@_sized
+@driven
+@reported
+@sized
 def run(
     workload: str, sizes: dict[str, Any], as_json: bool, output: Path | None, **where: Any
 ) -> int:
@@ -142,8 +64,8 @@ def run(
     """
     chosen = WORKLOADS[workload]
     options = chosen.defaults.but(**sizes)
-    with _measuring(where.pop("work")) as session:
-        with _contender(session, options, chosen.needs(options), where) as against:
+    with measuring(where.pop("work")) as session:
+        with contending(session, options, chosen.needs(options), where) as against:
             result = session.run(against, chosen, options)
         _answer(session.report(), tables.of_run(result), as_json, output)
     return FINE if result.checked.is_right else FAILED
@@ -176,9 +98,9 @@ def run(
     show_default=True,
     help="How wide the last bracket may be, as a share of the rate.",
 )
-@_driven
-@_reported
-@_sized
+@driven
+@reported
+@sized
 def search(
     workload: str,
     budget_ms: float,
@@ -203,8 +125,8 @@ def search(
     options = chosen.defaults.but(duration_s=3.0).but(**sizes)
     needs = chosen.needs(options)
     with (
-        _measuring(where.pop("work")) as session,
-        _contender(session, options, needs, where) as against,
+        measuring(where.pop("work")) as session,
+        contending(session, options, needs, where) as against,
     ):
         try:
             best = searching.search(
@@ -245,8 +167,8 @@ def _say_step(step: Step) -> None:
 @click.option(
     "--rounds", type=click.IntRange(1, 100), default=3, show_default=True, help="Turns of each."
 )
-@_reported
-@_sized
+@reported
+@sized
 def compare(
     workloads: Sequence[str],
     peers: str | None,
@@ -271,7 +193,7 @@ def compare(
     if sizes["rate"] is None and all(len(one.operations) == 1 for one in chosen):
         sizes["rate"] = 0.0
     planned = [(one, one.defaults.but(**sizes)) for one in chosen]
-    with _measuring(work) as session, comparing.contenders(session.work, only) as taking_part:
+    with measuring(work) as session, comparing.contenders(session.work, only) as taking_part:
         failed = comparing.compare(session, taking_part, planned, rounds, _say_result)
         report = session.report(settings=taking_part.settings, notes=taking_part.notes + failed)
         _answer(report, [tables.ratios(report.results)], as_json, output)
@@ -313,8 +235,8 @@ def _say_result(number: int, result: Result) -> None:
     show_default=True,
     help="The budget of the search for the rate.",
 )
-@_reported
-@_sized
+@reported
+@sized
 def soak(
     minutes: float,
     tolerance: float,
@@ -334,7 +256,7 @@ def soak(
       tidelog bench soak --minutes 3
       tidelog bench soak --minutes 30 --rate 500 --output soak.json
     """
-    with _measuring(work) as session:
+    with measuring(work) as session:
         soaked = soaking.soak(
             session,
             minutes=minutes,
@@ -361,60 +283,6 @@ def _answer(report: Report, shown: Sequence[Any], as_json: bool, output: Path | 
     for note in report.notes:
         click.echo(note)
     click.echo(f"Disk before and after: {'; '.join(report.disk)}.")
-
-
-@contextmanager
-def _contender(
-    session: Session, options: Options, needs: frozenset[Ability], where: dict[str, Any]
-) -> Iterator[Contender]:
-    if "push" not in needs:
-        with contender(where["driver"], session.work, _endpoint(where)) as made:
-            yield made
-    elif where["driver"] != "tidelog" or where["url"] is not None:
-        raise BadOption("push wants a tidelog that is started here: devices are put into its data")
-    else:
-        with push_contender(session.work, options.devices) as made:
-            yield made
-
-
-def _endpoint(where: dict[str, Any]) -> Endpoint | None:
-    if where["url"] is None:
-        return None
-    if where["key"] is None:
-        raise click.UsageError("--url needs --key, or TIDELOG_BENCH_KEY")
-    return endpoint(where["url"], where["key"], ca=where["ca"], spoken=where["spoken"])
-
-
-@contextmanager
-def _measuring(parent: Path | None) -> Iterator[Session]:
-    """A session in an empty directory."""
-    rest_garbage_collector()
-    raise_open_files()
-    work = Path(tempfile.mkdtemp(prefix="tidelog-bench-", dir=parent))
-    try:
-        yield Session(command_line(), work)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def command_line() -> str:
-    """As it is written into a report, where a key has no business."""
-    hidden = [
-        "KEY" if before == "--key" else "--key=KEY" if argument.startswith("--key=") else argument
-        for before, argument in pairwise(["", *sys.argv[1:]])
-    ]
-    return shlex.join(["tidelog", *hidden])
-
-
-def _as_said(error: Exception) -> Exception:
-    """One that the command line has words for; the error itself when it has none."""
-    causes = list(outcome.leaves(error))
-    for cause in causes:
-        if isinstance(cause, BadOption):
-            return click.UsageError(str(cause))
-        if isinstance(cause, Refused | Unknown | ServerFailed):
-            return Failure(f"{type(cause).__name__.lower()}: {cause}")
-    return error
 
 
 BY_NAME = {one.name: one for one in (list_, run, search, compare, soak)}

@@ -22,7 +22,7 @@ from bench.load.in_process import InProcess
 from bench.load.instant import Instant
 from bench.load.options import BadOption
 
-_AT_URL: dict[str, tuple[type[OverWebSocket] | type[OverRest], str]] = {
+AT_URL: dict[str, tuple[type[OverWebSocket] | type[OverRest], str]] = {
     "tidelog": (OverWebSocket, "fsynced"),
     "tidelog-rest": (OverRest, "fsynced"),
     "ably": (OverWebSocket, "what the endpoint's operator says"),
@@ -51,10 +51,12 @@ def contender(name: str, work: Path, endpoint: Endpoint | None = None) -> Iterat
     """Of a driver's name. `work`: an empty directory. Raises BadOption when there is no such
     driver, or it cannot run here."""
     if endpoint is not None:
-        if name not in _AT_URL:
-            raise BadOption(f"{name} cannot be at --url: only {', '.join(_AT_URL)}")
-        kind, promise = _AT_URL[name]
-        yield Contender(kind(name, promise, endpoint), f"{endpoint.host}:{endpoint.port}")
+        if name not in AT_URL:
+            raise BadOption(f"{name} cannot be at --url: only {', '.join(AT_URL)}")
+        kind, promise = AT_URL[name]
+        abilities = kind.abilities if endpoint.keeps else kind.abilities - {"history"}
+        driver = kind(name, promise, endpoint, abilities=abilities)
+        yield Contender(driver, f"{endpoint.host}:{endpoint.port}")
     elif name in HERE:
         yield Contender(HERE[name](work), tidelog_version())
     elif name.startswith("ably"):
@@ -101,6 +103,6 @@ def _peer_of(name: str) -> Peer:
     for peer in here:
         if name in peer.drivers:
             return peer
-    names = [*_AT_URL, *HERE, *(one for peer in here for one in peer.drivers)]
+    names = [*AT_URL, *HERE, *(one for peer in here for one in peer.drivers)]
     missing = "".join(f"; {one.name}: {one.reason}" for one in absent)
     raise BadOption(f"no driver {name!r} here: {', '.join(dict.fromkeys(names))}{missing}")

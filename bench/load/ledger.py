@@ -26,7 +26,7 @@ from bench.load.result import Checked
 
 Kind = Literal["lost", "gap", "duplicate", "order", "invented", "refused"]
 _EXAMPLES_MAX = 10
-_WORDS: dict[Kind, str] = {
+WORDS: dict[Kind, str] = {
     "lost": "was acknowledged and never came",
     "gap": "was acknowledged and never came, but what was sent after it did",
     "duplicate": "came twice",
@@ -287,5 +287,5 @@ class Seen:
 
     def _violate(self, kind: Kind, number: int, sequence: int) -> None:
         label = f"history: {kind}" if self._who == "history" else kind
-        what = f"message {sequence} of publisher {number} {_WORDS[kind]}"
+        what = f"message {sequence} of publisher {number} {WORDS[kind]}"
         self._ledger.violate(label, f"{self._who} of {self._channel}: {what}")

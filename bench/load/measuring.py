@@ -20,7 +20,7 @@ from bench.load.running import Run
 from bench.load.stage import NS, SLOW, Stage
 from bench.load.workloads import Workload
 
-_LIMIT_S = 1.0
+_LIMIT_S = 0.5
 _LIMIT_SHARE = 0.8
 _BUSY = 0.85
 

@@ -173,7 +173,7 @@ def _judged(result: Result, killing: Killing, options: Options, tolerance: float
         f"Checked: {verdict(result)}; {counted(result.checked)}.",
         *wrong(result.checked),
     ]
-    return Soaked(result, quarters, Table("Soak", _COLUMNS, rows, notes), notes)
+    return Soaked(result, quarters, Table("Soak", _COLUMNS, rows), notes)
 
 
 def quartered(

@@ -6,7 +6,7 @@ and checked as all else, and only left out of the latencies and rates.
 """
 
 from collections import defaultdict
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from random import Random
 from typing import Any
@@ -23,6 +23,7 @@ from bench.load.result import DELIVERED
 NS = 1_000_000_000
 SLOW = "delivered to the slow"
 _OPENED_AT_ONCE = 50
+_SUBSCRIBED_S = 300
 
 
 class Stage:
@@ -71,9 +72,19 @@ class Stage:
     async def _subscribe_one(
         self, number: int, mine: range, watches: bool, bound: anyio.Semaphore
     ) -> None:
+        try:
+            with anyio.fail_after(_SUBSCRIBED_S):
+                await self._subscribe_to(number, [self.channels[one] for one in mine], watches)
+        except TimeoutError as error:
+            raise Refused(
+                f"subscriber {number} is not subscribed after {_SUBSCRIBED_S} s"
+            ) from error
+        bound.release()
+
+    async def _subscribe_to(self, number: int, channels: Sequence[str], watches: bool) -> None:
         connection = self.subscribers[number]
         what = SLOW if number < len(self.slow) else DELIVERED
-        for channel in (self.channels[one] for one in mine):
+        for channel in channels:
             seen = self._reader(channel, f"subscriber {number}", what)
             await connection.subscribe(channel, seen.take)
             if watches:
@@ -81,7 +92,6 @@ class Stage:
                 if isinstance(connection, SyncsPresence):
                     connection.when_synced(channel, told.forgive)
                 await connection.watch(channel, told.take)
-        bound.release()
 
     def _reader(self, channel: str, who: str, what: str) -> Seen:
         # the latencies are chosen when the clock starts: until then nothing counts

@@ -20,13 +20,14 @@ Spoken = Literal["json", "msgpack"]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """context: None is no TLS."""
+    """context: None is no TLS. keeps: all that is published, for longer than a run."""
 
     host: str
     port: int
     key: str
     context: ssl.SSLContext | None = None
     format: Format = JSON
+    keeps: bool = True
 
     @property
     def authorization(self) -> str:
@@ -48,7 +49,14 @@ class Endpoint:
         return secure
 
 
-def endpoint(url: str, key: str, *, ca: Path | None = None, spoken: Spoken = "json") -> Endpoint:
+def endpoint(
+    url: str,
+    key: str,
+    *,
+    ca: Path | None = None,
+    spoken: Spoken = "json",
+    keeps: bool = True,
+) -> Endpoint:
     """url: http(s)://host[:port], ws(s):// is the same. ca: trusted besides the system's own.
     Raises BadOption."""
     parts = urlsplit(url)
@@ -61,7 +69,8 @@ def endpoint(url: str, key: str, *, ca: Path | None = None, spoken: Spoken = "js
     if key.count(":") != 1 or "." not in key:
         raise BadOption("--key takes an API key: appId.keyId:secret")
     context = _context(ca) if parts.scheme in _TLS else None
-    return Endpoint(parts.hostname, port, key, context, MSGPACK if spoken == "msgpack" else JSON)
+    coding = MSGPACK if spoken == "msgpack" else JSON
+    return Endpoint(parts.hostname, port, key, context, coding, keeps)
 
 
 def _context(ca: Path | None) -> ssl.SSLContext:

@@ -6,7 +6,8 @@ behind the last thing that was seen of it. Where the endpoint gives it another i
 what was under way is `Unknown`.
 
 Frames are made and read by `bench.realtime.frames`. It asks for the protocol's heartbeats and
-answers no WebSocket pings. What an endpoint refuses for good ends the run with `Refused`.
+answers no WebSocket pings. What an endpoint refuses for good ends the run with `Refused`, and so
+does one that cannot be reached in the first place.
 """
 
 import ssl
@@ -30,6 +31,7 @@ ABILITIES: frozenset[Ability] = frozenset(
 _READ_BYTES = 1 << 18
 _HEAD_BYTES_MAX = 1 << 14
 _RETRY_S = 0.2
+_FIRST_S = 60.0  # until the first CONNECTED
 _AUTHENTICATION = range(40100, 40200)
 _UPGRADE = (
     "GET /?key={key}&v=6&format={format}&heartbeats=true{resume} HTTP/1.1\r\n"
@@ -197,8 +199,10 @@ class RealtimeConnection:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write)
                     await self._receive(rest)
-            except* (OSError, ssl.SSLError, trio.BrokenResourceError, _Lost):
-                pass
+            except* (OSError, ssl.SSLError, trio.BrokenResourceError, _Lost) as lost:
+                if not self._id:
+                    where = f"{self._endpoint.host}:{self._endpoint.port}"
+                    raise Refused(f"cannot connect to {where}: {lost.exceptions[0]}") from lost
             except* trio.ClosedResourceError:  # it was cut
                 pass
             finally:
@@ -349,6 +353,9 @@ async def connect(endpoint: Endpoint, rest: Rest) -> AsyncIterator[RealtimeConne
     connection = RealtimeConnection(endpoint, rest)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.run)
-        await connection.resume()
+        with trio.move_on_after(_FIRST_S) as waiting:
+            await connection.resume()
+        if waiting.cancelled_caught:
+            raise Refused(f"{endpoint.host}:{endpoint.port} said nothing for {_FIRST_S:.0f} s")
         yield connection
         nursery.cancel_scope.cancel()

@@ -20,8 +20,8 @@ from time import monotonic, sleep
 
 from bench.load.driver import Address, Driver
 from bench.realtime.process import raise_open_files
+from bench.realtime.wires import LOOPBACK
 
-LOOPBACK = "127.0.0.1"
 EXTRA = "pip install 'tidelog[bench]'"
 START_S = 60.0
 STOP_S = 30.0
@@ -81,8 +81,8 @@ class LocalPeer(ABC):
 
     @contextmanager
     def start(self, work: Path) -> Iterator[Address]:
-        if found := self.missing():
-            raise PeerFailed(found)
+        if self.binary is None:
+            raise PeerFailed(str(self.missing()))
         raise_open_files()
         work.mkdir(parents=True)
         process, port = self._started(work)

@@ -10,7 +10,8 @@ a subscriber that lags is not slow but loses messages.
 from pathlib import Path
 
 from bench.load.driver import Address, Driver
-from bench.load.peers.local import LOOPBACK, LocalPeer
+from bench.load.peers.local import LocalPeer
+from bench.realtime.wires import LOOPBACK
 
 _CONFIGURATION = """\
 listener {port} {host}

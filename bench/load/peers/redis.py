@@ -7,7 +7,8 @@ by whatever runs just then.
 from pathlib import Path
 
 from bench.load.driver import Address, Driver
-from bench.load.peers.local import LOOPBACK, LocalPeer
+from bench.load.peers.local import LocalPeer
+from bench.realtime.wires import LOOPBACK
 
 _OPTIONS = {
     "bind": LOOPBACK,
@@ -19,7 +20,7 @@ _OPTIONS = {
 
 
 class RedisPeer(LocalPeer):
-    """appendfsync: "always" or "everysec"."""
+    """appendfsync: "always" or "everysec". more: other options."""
 
     program = "redis-server"
     package = "redis-server"
@@ -27,17 +28,19 @@ class RedisPeer(LocalPeer):
     hello = b"PING\r\n"
     answer = b"+PONG\r\n"
 
-    def __init__(self, name: str, appendfsync: str, drivers: tuple[str, ...]) -> None:
+    def __init__(self, name: str, appendfsync: str, drivers: tuple[str, ...], **more: str) -> None:
         self.name = name
         self.drivers = drivers
         self.settings = f"appendonly yes, appendfsync {appendfsync}, save ''"
         self._appendfsync = appendfsync
+        self._more = more
 
     def arguments(self, work: Path, port: int) -> list[str]:
         options = _OPTIONS | {
             "port": str(port),
             "dir": str(work),
             "appendfsync": self._appendfsync,
+            **self._more,
         }
         return [*(part for name in options for part in (f"--{name}", options[name]))]
 

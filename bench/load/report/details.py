@@ -5,10 +5,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.load.report.turns import Section, Turns
-from bench.load.result import Checked, Result
+from bench.load.result import DROPPED, Checked, Result
 from bench.tables import Cell, shown
 
 _COUNTED = ("acknowledged", "refused", "unknown", "deliveries", "in_history")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """state: "wrong", or "limit" for what only has to be known."""
+
+    state: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -20,7 +28,7 @@ class Detail:
     rows: list[list[str]]
 
 
-def findings(section: Section) -> Iterator[str]:
+def findings(section: Section) -> Iterator[Finding]:
     """What is not as it should be, in words."""
     for turns in section.contenders:
         for number, result in enumerate(turns.results, 1):
@@ -28,11 +36,16 @@ def findings(section: Section) -> Iterator[str]:
             yield from _of(result, f"{who}, turn {number}" if len(turns.results) > 1 else who)
 
 
-def _of(result: Result, who: str) -> Iterator[str]:
+def _of(result: Result, who: str) -> Iterator[Finding]:
     checked = result.checked
-    yield from (f"{who}: {count:,} x {kind}" for kind, count in checked.violations.items())
-    yield from (f"{who}: {example}" for example in checked.examples)
-    yield from (f"{who}: {count:,} x {why}" for why, count in checked.reasons.items())
+    for kind, count in checked.violations.items():
+        yield Finding("wrong", f"{who}: {count:,} x {kind}")
+    for example in checked.examples:
+        yield Finding("wrong", f"{who}: {example}")
+    for why, count in checked.reasons.items():
+        yield Finding("limit", f"{who}: {count:,} x {why}")
+    if late := result.latencies.get(DROPPED):
+        yield Finding("limit", f"{who} did not keep up: {late.count:,} operations were given up")
 
 
 def details(section: Section) -> Iterator[Detail]:

@@ -8,7 +8,7 @@ import msgspec
 
 from bench.load.options import Options
 from bench.load.report import plots
-from bench.load.report.details import Detail, details, findings
+from bench.load.report.details import Detail, Finding, details, findings
 from bench.load.report.plots import Bars, Plot
 from bench.load.report.turns import (
     OURS,
@@ -69,7 +69,7 @@ class Part:
     rows: list[Row]
     bars: list[Bars]
     plots: list[Plot]
-    findings: list[str]
+    findings: list[Finding]
     details: list[Detail]
 
 

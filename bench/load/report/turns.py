@@ -15,7 +15,7 @@ import msgspec
 from hdrh.histogram import HdrHistogram
 
 from bench.load.latency import decoded
-from bench.load.result import Result
+from bench.load.result import DROPPED, Result
 from bench.load.workloads import WORKLOADS
 from bench.measuring import ratio
 
@@ -100,7 +100,9 @@ class Section:
 
     @property
     def timed(self) -> list[str]:
-        return _once(what for turns in self.contenders for what in turns.timed)
+        """What is drawn: of what was given up it is the number that counts."""
+        every = _once(what for turns in self.contenders for what in turns.timed)
+        return [what for what in every if what != DROPPED]
 
     def name(self, turns: Turns) -> str:
         rate = f" at {turns.rate:,.0f}/s" if self.has_rates and turns.rate else ""

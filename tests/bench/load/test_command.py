@@ -91,7 +91,7 @@ def test_a_key_is_not_written_down() -> None:
     given = ("--url", "http://127.0.0.1:1", "--key", "app.id:very-secret")
     argv = ["tidelog", "bench", "run", "publish", *given, "--key=app.id:very-secret"]
     with mock.patch("sys.argv", argv):
-        from bench.load.commands import command_line
+        from bench.load.command_options import command_line
 
         said = command_line()
     assert "very-secret" not in said
@@ -107,6 +107,7 @@ def test_a_key_is_not_written_down() -> None:
         (["run", "publish", "--url", "http://a:1"], "--url needs --key"),
         (["run", "publish", "--url", "a:1", "--key", "a.b:c"], "--url takes"),
         (["run", "publish", "--driver", "instant", "--size", "1"], "--size"),
+        (["run", "publish", "--no-history"], "for an endpoint at --url"),
         (["run", "mixed", "--driver", "instant", "--rate", "0"], "needs a rate"),
         (["run", "push", "--driver", "instant"], "push wants a tidelog"),
         (["run", "presence", "--driver", "in-process"], "in-process cannot do presence"),

@@ -9,7 +9,8 @@ import pytest
 from bench.load import peers
 from bench.load.driver import Address
 from bench.load.peers import local
-from bench.load.peers.local import LOOPBACK, LocalPeer, PeerFailed
+from bench.load.peers.local import LocalPeer, PeerFailed
+from bench.realtime.wires import LOOPBACK
 from tests.bench.load.needed import needed
 
 
@@ -51,6 +52,13 @@ def test_a_peer_runs_for_as_long_as_it_is_needed(name: str, tmp_path: Path):
             assert made.name == driver
             assert made.promise
     assert not is_running(address.pid)
+
+
+def test_the_guide_names_every_driver():
+    guide = (Path(__file__).parents[3] / "docs" / "bench.md").read_text()
+    for name in peers.MODULES:
+        for driver in peers.peer(name).drivers:
+            assert f"`{driver}`" in guide
 
 
 def test_a_peer_is_stopped_when_its_use_fails(tmp_path: Path):

@@ -7,10 +7,12 @@ import pytest
 
 from bench.load.ably.drivers import OverRest, OverWebSocket
 from bench.load.ably.endpoint import endpoint
+from bench.load.contenders import contender
 from bench.load.driver import Driver, Refused
 from bench.load.in_process import InProcess
 from bench.load.measuring import measure
 from bench.load.options import BadOption
+from bench.load.pushing import push_contender
 from bench.load.result import Result
 from bench.load.workloads import WORKLOADS
 from bench.realtime.server import Server, serving
@@ -55,7 +57,7 @@ def test_every_workload_over_a_websocket(server: Server, workload: str) -> None:
     result = run(driver(server), workload, workload, server.pid)
     assert result.server_rss_kib
     assert result.checked.in_history > 0 or workload == "presence"
-    if workload in ("resume", "slow", "fanout", "channels", "mixed", "presence"):
+    if workload in ("resume", "slow", "fanout", "channels", "presence"):
         assert result.checked.deliveries >= result.checked.acknowledged
     if workload == "idle":
         assert set(result.more) == {"RSS KiB/connection", "CPU us/connection/s"}
@@ -66,6 +68,14 @@ def test_every_workload_over_a_websocket(server: Server, workload: str) -> None:
 @pytest.mark.parametrize(("kind", "spoken"), [(OverWebSocket, "msgpack"), (OverRest, "json")])
 def test_other_ways_to_speak(server: Server, kind, spoken) -> None:
     run(driver(server, kind, spoken), "mixed", f"mixed-{kind.__name__}")
+
+
+def test_what_an_endpoint_forgets_is_not_asked_for(server: Server) -> None:
+    url = f"http://127.0.0.1:{server.port}"
+    with contender("ably", Path(), endpoint(url, KEY, keeps=False)) as made:
+        result = run(made.driver, "publish", "forgotten")
+    assert result.checked.in_history == 0
+    assert result.checked.unchecked == ["history: this driver has none"]
 
 
 def test_a_closed_loop(server: Server) -> None:
@@ -98,3 +108,10 @@ def test_a_key_that_is_not_known_ends_the_run(server: Server) -> None:
 def test_an_endpoint_that_makes_no_sense(url: str, key: str) -> None:
     with pytest.raises(BadOption):
         endpoint(url, key)
+
+
+def test_push(tmp_path: Path) -> None:
+    with push_contender(tmp_path, 20) as made:
+        result = run(made.driver, "push", "push", rate=4.0, devices=20)
+    assert result.checked.deliveries == 20 * result.checked.acknowledged
+    assert result.latencies["all devices told"].count > 0

@@ -20,7 +20,7 @@ from bench.load.report import plots
 from bench.load.report.axes import logarithmic, nines
 from bench.load.report.page import page
 from bench.load.report.turns import Turns, sections
-from bench.load.result import ACKNOWLEDGED, DELIVERED, Checked, Generator, Report, Result
+from bench.load.result import ACKNOWLEDGED, DELIVERED, DROPPED, Checked, Generator, Report, Result
 from bench.load.workloads import WORKLOADS
 
 _VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -207,6 +207,15 @@ def test_a_generator_that_was_the_limit_is_said():
     busy = msgspec.structs.replace(result().generator, is_limit=True)
     assert "the load generator was the limit" in page(report(result(generator=busy)))
     assert "the load generator was the limit" not in page(report(result()))
+
+
+def test_who_did_not_keep_up_is_said_and_not_drawn():
+    late = result("mqtt", latencies={ACKNOWLEDGED: latency(5), DROPPED: latency(900, 901)})
+    parsed = Parsed(page(report(result(), late)))
+    assert "mqtt did not keep up: 2 operations were given up" in parsed.text
+    assert f"Latency: {ACKNOWLEDGED}" in parsed.text
+    assert f"Latency: {DROPPED}" not in parsed.text
+    assert "901" in parsed.text  # among all percentiles
 
 
 def test_several_rates_make_a_curve():
