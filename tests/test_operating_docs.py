@@ -1,18 +1,25 @@
-"""docs/operating.md says of every limit which error it comes to, and names what there is."""
+"""docs/operating.md says of every limit which error it comes to, names what there is, and its
+commands and configurations work."""
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
+import trio
+
+import broker
 from api.config import load
 from api.config.catalogue import SETTINGS
 from api.metrics.catalogue import METRICS
 from broker.limits.over import CONNECTIONS, LIMITS, TOO_MANY_CONNECTIONS
 from broker.tenancy import Limits, NamespaceRules
+from tests.api.command_line import inside
 
 PAGE = Path(__file__).parents[1] / "docs" / "operating.md"
 _ROW = re.compile(r"^\| `(\w+)` \| .* \| (\d{5})\b", re.MULTILINE)
 _TOML = re.compile(r"```toml\n(.*?)```", re.DOTALL)
+_SCRIPT = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 _NAMED = re.compile(r"`([a-z]+_[a-z_]+)`")
 
 
@@ -34,3 +41,24 @@ def test_its_configurations_can_be_loaded(tmp_path: Path) -> None:
         file.write_text(text.replace("…", "hush"))
         assert load(file).effective
         assert tomllib.loads(text)
+
+
+def test_its_commands_do_what_they_say(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+
+    async def prepare() -> None:
+        async with broker.open(data, create_app=False) as opened:
+            await opened.apps.ensure_key("shop.web:hush-hush")
+
+    trio.run(prepare)
+    (script,) = _SCRIPT.findall(PAGE.read_text())
+    for line in script.splitlines():
+        ended = inside(*shlex.split(line)[1:], "--data", data)
+        assert (ended.status, ended.err) == (0, ""), line
+    (app,) = inside("apps", "list", "--json", "--data", data).json
+    (key,) = inside("keys", "list", "--json", "--data", data).json
+    (rules,) = inside("namespaces", "list", "--json", "--data", data).json
+    declared = tomllib.loads(_TOML.findall(PAGE.read_text())[0])
+    assert app["limits"] == declared["apps"][0]["limits"]
+    assert key["limits"] == declared["keys"][0]["limits"]
+    assert rules["messages_per_s"] == declared["namespaces"][0]["messages_per_s"]

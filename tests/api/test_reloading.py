@@ -203,6 +203,17 @@ async def test_what_was_changed_is_told_until_it_holds(
     assert found == [(False, []), (True, [rate, port]), (False, [rate, port]), (False, [])]
 
 
+async def test_a_process_that_is_not_to_reconcile_applies_the_settings_only(
+    opened: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    wanted = loaded(tmp_path, DECLARED + "[rate_limits]\napp_messages_per_s = 7\n")
+    reloader = Reloader(opened, loaded(tmp_path, DECLARED), None, lambda: wanted, reconciles=False)
+    await reloader.reload()
+    assert (opened.epoch.rate_limits.is_on, opened.apps.list()) == (True, [])
+    assert len(caplog.messages) == 1
+
+
 async def test_a_key_is_replaced_without_cutting_anybody_off(tmp_path: Path) -> None:
     """Create, use, revoke. Who still has the old one is told, and goes on with the new one."""
     async with realtime_server(tmp_path / "data") as server:
