@@ -20,6 +20,7 @@ from bench.load.ably.endpoint import Endpoint, endpoint
 from bench.load.contenders import Contender, contender
 from bench.load.driver import Ability, Refused, Unknown
 from bench.load.options import HELP, BadOption, Options, flag
+from bench.load.peers.local import PeerFailed
 from bench.load.pushing import push_contender
 from bench.load.report import on_request
 from bench.load.session import Session
@@ -150,6 +151,6 @@ def _as_said(error: Exception) -> Exception:
     for cause in causes:
         if isinstance(cause, BadOption):
             return click.UsageError(str(cause))
-        if isinstance(cause, Refused | Unknown | ServerFailed):
+        if isinstance(cause, Refused | Unknown | ServerFailed | PeerFailed):
             return Failure(f"{type(cause).__name__.lower()}: {cause}")
     return error
