@@ -202,7 +202,9 @@ class RealtimeConnection:
             except* (OSError, ssl.SSLError, trio.BrokenResourceError, _Lost) as lost:
                 if not self._id:
                     where = f"{self._endpoint.host}:{self._endpoint.port}"
-                    raise Refused(f"cannot connect to {where}: {lost.exceptions[0]}") from lost
+                    first = lost.exceptions[0]
+                    reason = first.__cause__ or first  # trio says "broken", and ssl why
+                    raise Refused(f"cannot connect to {where}: {reason}") from lost
             except* trio.ClosedResourceError:  # it was cut
                 pass
             finally:
