@@ -152,8 +152,6 @@ class RealtimeConnection:
         if self._stream is not None:
             await trio.aclose_forcefully(self._stream)  # closes also when it is cancelled
 
-    # what is asked
-
     def _channel(self, name: str) -> _Channel:
         return self._channels.setdefault(name, _Channel())
 
@@ -188,8 +186,6 @@ class RealtimeConnection:
         if self._is_open.is_set():
             self._outgoing += frame
             self._writable.set()
-
-    # the connection itself
 
     async def run(self) -> None:
         while True:
@@ -266,8 +262,6 @@ class RealtimeConnection:
             outgoing, self._outgoing = self._outgoing, bytearray()
             assert self._stream is not None
             await self._stream.send_all(outgoing)
-
-    # what is said to us
 
     def _connected(self, message: Received) -> None:
         is_same = message.connectionId == self._id
