@@ -34,6 +34,7 @@ COMMANDS = (
     "import",
     "rebuild",
     "compact",
+    "top",
     "audit",
     "bench",
     "config",
@@ -66,9 +67,25 @@ class _Commands(click.Group):
             raise outcome.NobodyReads from error
 
 
+def _print_reference(ctx: click.Context, option: click.Parameter, is_given: bool) -> None:
+    if is_given:
+        from api.cli.reference import reference
+
+        click.echo(reference(tidelog), nl=False)
+        ctx.exit()
+
+
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--reference",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_reference,
+    help="Print all commands and options, as Markdown.",
 )
 def tidelog() -> None:
     """A message broker that Ably's SDKs already speak to, on one fsynced log.

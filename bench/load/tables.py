@@ -22,7 +22,6 @@ _LATENCY_COLUMNS = ("latency", "count", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms"
 _RATIO_COLUMNS = (
     "driver",
     "workload",
-    "promise",
     "runs",
     "achieved/s",
     "x tidelog",
@@ -113,12 +112,14 @@ def ratios(results: Sequence[Result], ours: str = "tidelog") -> Table:
         base = [result for result in mine if result.driver == ours]
         drivers = dict.fromkeys(result.driver for result in mine)
         rows += [_ratios([one for one in mine if one.driver == name], base) for name in drivers]
-    return Table("Beside each other", _RATIO_COLUMNS, rows)
+    promises = {result.driver: result.promise for result in results}
+    notes = [f"{name}: an acknowledgement means: {what}" for name, what in promises.items()]
+    return Table("Beside each other", _RATIO_COLUMNS, rows, notes)
 
 
 def _ratios(theirs: Sequence[Result], base: Sequence[Result]) -> list[Cell]:
     first = theirs[0]
-    row: list[Cell] = [first.driver, first.workload, first.promise, len(theirs)]
+    row: list[Cell] = [first.driver, first.workload, len(theirs)]
     for measure in (_achieved, _p50, _p99, _delivered_p99):
         values, against = list(map(measure, theirs)), list(map(measure, base))
         paired = len(values) == len(against)

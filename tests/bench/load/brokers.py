@@ -9,7 +9,7 @@ from bench.load.options import Options
 from bench.load.result import Result
 from bench.load.workloads import WORKLOADS
 
-SHORT = {"rate": 300.0, "duration_s": 0.2, "warm_up_s": 0.0, "patience_s": 0.3, "seed": 7}
+SHORT = {"rate": 300.0, "duration_s": 0.2, "warm_up_s": 0.0, "patience_s": 1.0, "seed": 7}
 FEW = {"publishers": 2, "subscribers": 2, "channels": 2}
 ODD = 5  # the how manyth publish goes wrong
 

@@ -12,6 +12,7 @@ from bench.load.driver import Driver, Refused
 from bench.load.in_process import InProcess
 from bench.load.measuring import measure
 from bench.load.options import BadOption
+from bench.load.pushing import push_contender
 from bench.load.result import Result
 from bench.load.workloads import WORKLOADS
 from bench.realtime.server import Server, serving
@@ -36,6 +37,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield started
 
 
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("load") / "secure", tls=True) as started:
+        yield started
+
+
 def driver(server: Server, kind=OverWebSocket, spoken="json") -> Driver:
     url = f"http://127.0.0.1:{server.port}"
     return kind("tidelog", "fsynced", endpoint(url, KEY, spoken=spoken))
@@ -56,7 +63,7 @@ def test_every_workload_over_a_websocket(server: Server, workload: str) -> None:
     result = run(driver(server), workload, workload, server.pid)
     assert result.server_rss_kib
     assert result.checked.in_history > 0 or workload == "presence"
-    if workload in ("resume", "slow", "fanout", "channels", "mixed", "presence"):
+    if workload in ("resume", "slow", "fanout", "channels", "presence"):
         assert result.checked.deliveries >= result.checked.acknowledged
     if workload == "idle":
         assert set(result.more) == {"RSS KiB/connection", "CPU us/connection/s"}
@@ -107,3 +114,19 @@ def test_a_key_that_is_not_known_ends_the_run(server: Server) -> None:
 def test_an_endpoint_that_makes_no_sense(url: str, key: str) -> None:
     with pytest.raises(BadOption):
         endpoint(url, key)
+
+
+def test_push(tmp_path: Path) -> None:
+    with push_contender(tmp_path, 20) as made:
+        result = run(made.driver, "push", "push", rate=4.0, devices=20)
+    assert result.checked.deliveries == 20 * result.checked.acknowledged
+    assert result.latencies["all devices told"].count > 0
+
+
+@pytest.mark.parametrize("kind", [OverWebSocket, OverRest])
+def test_over_tls_by_an_authority_that_is_named(secure: Server, kind) -> None:
+    url = f"https://localhost:{secure.port}"
+    (ca,) = secure.data.rglob("ca.pem")
+    run(kind("tidelog", "fsynced", endpoint(url, KEY, ca=ca)), "mixed", f"tls-{kind.__name__}")
+    with pytest.RaisesGroup(pytest.RaisesExc(Refused, match="certificate"), flatten_subgroups=True):
+        run(kind("tidelog", "fsynced", endpoint(url, KEY)), "publish", "untrusted")
