@@ -8,7 +8,7 @@ import click
 
 from api.cli.outcome import Failure
 
-_EXTRA = ("anyio", "hdrh")  # of the optional dependencies
+_OURS = ("api", "bench", "broker", "storage")
 COMMANDS = ("list", "run", "search", "compare", "soak")
 
 
@@ -24,9 +24,10 @@ class _Commands(click.Group):
         try:
             commands: Any = importlib.import_module("bench.load.commands")
         except ModuleNotFoundError as error:
-            if error.name in _EXTRA:
-                raise Failure(f"it needs {error.name}: pip install 'tidelog[bench]'") from error
-            raise
+            missing = (error.name or "").partition(".")[0]
+            if missing in _OURS:
+                raise
+            raise Failure(f"it needs {missing}: pip install 'tidelog[bench]'") from error
         found: click.Command = commands.BY_NAME[cmd_name]
         return found
 

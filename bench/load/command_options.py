@@ -19,15 +19,19 @@ from api.cli.outcome import Failure
 from bench.load.ably.endpoint import Endpoint, endpoint
 from bench.load.contenders import Contender, contender
 from bench.load.driver import Ability, Refused, Unknown
+from bench.load.lanes import Overrun
 from bench.load.options import HELP, BadOption, Options, flag
+from bench.load.peers.local import PeerFailed
 from bench.load.pushing import push_contender
 from bench.load.report import on_request
+from bench.load.searching import Wrong
 from bench.load.session import Session
 from bench.realtime.process import raise_open_files
 from bench.server_process import ServerFailed
 from broker.process import rest_garbage_collector
 
 Function = Callable[..., Any]
+_FAILURES = (Refused, Unknown, ServerFailed, Overrun, Wrong, PeerFailed)
 _TYPES = {int: click.INT, float: click.FLOAT, str: click.STRING}
 
 
@@ -150,6 +154,6 @@ def _as_said(error: Exception) -> Exception:
     for cause in causes:
         if isinstance(cause, BadOption):
             return click.UsageError(str(cause))
-        if isinstance(cause, Refused | Unknown | ServerFailed):
-            return Failure(f"{type(cause).__name__.lower()}: {cause}")
+        if isinstance(cause, _FAILURES):
+            return Failure(str(cause))
     return error

@@ -17,7 +17,12 @@ from bench.load.latency import Latencies
 from bench.load.pacing import pacer
 
 Act = Callable[[int], Awaitable[None]]
+WAITING_MAX = 200_000
 _AT_ONCE = 64  # operations that are begun late before others get their turn
+
+
+class Overrun(Exception):
+    """More operations wait than are worth their memory."""
 
 
 class Lane:
@@ -38,6 +43,11 @@ class Lane:
             tasks.start_soon(self._worker)
 
     def offer(self, due_ns: int) -> None:
+        """Raises Overrun."""
+        if len(self._due) >= WAITING_MAX:
+            raise Overrun(
+                f"{WAITING_MAX:,} operations wait on one connection: a lower rate would do"
+            )
         self._due.append(due_ns)
         if self._idle:
             self._idle.pop().set()

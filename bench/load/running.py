@@ -133,9 +133,12 @@ class Spent:
     def stop(self) -> None:
         self.seconds = (now_ns() - self.began_ns) / NS
         self.generator_s = time.process_time() - self.generator_s
-        if self._pid is not None and self.server_s is not None:
-            self.server_s = cpu_seconds(self._pid) - self.server_s
-            self.server_kib = resident_kib(self._pid)
+        try:
+            if self._pid is not None and self.server_s is not None:
+                self.server_s = cpu_seconds(self._pid) - self.server_s
+                self.server_kib = resident_kib(self._pid)
+        except (FileNotFoundError, ProcessLookupError):  # it has ended; the checker says the rest
+            self.server_s = None
 
 
 def _schedule(

@@ -29,7 +29,8 @@ class Wrong(Exception):
     """A step found a violation; `step` is that one."""
 
     def __init__(self, step: Step) -> None:
-        super().__init__("a violation: a search for speed ends there")
+        what = "; ".join(step.result.checked.examples)
+        super().__init__(f"a violation, at which a search for speed ends: {what}")
         self.step = step
 
 
@@ -87,6 +88,8 @@ def p99_ms(result: Result) -> float:
 
 
 def _too_high(result: Result, budget_ms: float) -> str:
+    if not result.achieved_per_s:
+        return "nothing was done: too few operations to tell, or none were answered"
     if p99_ms(result) > budget_ms:
         return f"p99 is over {budget_ms:g} ms"
     share = _kept_up(result)

@@ -181,7 +181,10 @@ def quartered(
 ) -> list[Quarter]:
     """Two of each process, after its warm-up. What was not sampled is not known to be flat."""
     quarters: list[Quarter] = []
-    spans = ((samples[0].at_ns, killed_ns), (listening_ns, samples[-1].at_ns + 1))
+    spans = (
+        (samples[0].at_ns, killed_ns),
+        (listening_ns, max(listening_ns, samples[-1].at_ns + 1)),
+    )
     for process, (start, end) in enumerate(spans, 1):
         warm = start + int((end - start) * _WARM_UP)
         middle = (warm + end) // 2

@@ -152,8 +152,6 @@ class RealtimeConnection:
         if self._stream is not None:
             await trio.aclose_forcefully(self._stream)  # closes also when it is cancelled
 
-    # what is asked
-
     def _channel(self, name: str) -> _Channel:
         return self._channels.setdefault(name, _Channel())
 
@@ -189,8 +187,6 @@ class RealtimeConnection:
             self._outgoing += frame
             self._writable.set()
 
-    # the connection itself
-
     async def run(self) -> None:
         while True:
             await self._may_open.wait()
@@ -202,7 +198,9 @@ class RealtimeConnection:
             except* (OSError, ssl.SSLError, trio.BrokenResourceError, _Lost) as lost:
                 if not self._id:
                     where = f"{self._endpoint.host}:{self._endpoint.port}"
-                    raise Refused(f"cannot connect to {where}: {lost.exceptions[0]}") from lost
+                    first = lost.exceptions[0]
+                    reason = first.__cause__ or first  # trio says "broken", and ssl why
+                    raise Refused(f"cannot connect to {where}: {reason}") from lost
             except* trio.ClosedResourceError:  # it was cut
                 pass
             finally:
@@ -264,8 +262,6 @@ class RealtimeConnection:
             outgoing, self._outgoing = self._outgoing, bytearray()
             assert self._stream is not None
             await self._stream.send_all(outgoing)
-
-    # what is said to us
 
     def _connected(self, message: Received) -> None:
         is_same = message.connectionId == self._id

@@ -1,18 +1,19 @@
 """`tidelog bench` on the command line: what is printed, what is written, and how it ends."""
 
+import subprocess
+import sys
 from pathlib import Path
 from unittest import mock
 
 import msgspec
 import pytest
 
-from api.cli import outcome
 from api.cli.outcome import FAILED, FINE, USAGE
 from bench.load import contenders, peers
 from bench.load.command import COMMANDS
 from bench.load.options import HELP, Options
 from bench.load.result import Report
-from tests.api.command_line import Ended, inside
+from tests.api.command_line import Ended, environment, inside
 from tests.bench.load.brokers import Faulty
 from tests.bench.load.test_violations import forget
 
@@ -67,14 +68,34 @@ def test_a_search_says_each_step_and_ends_at_a_violation() -> None:
     assert "WRONG" in ended.out
 
 
+def test_a_soak_whose_search_finds_a_violation_fails(tmp_path: Path) -> None:
+    with mock.patch("bench.load.soaking.OverWebSocket", return_value=Faulty(forget)):
+        ended = bench("soak", "--minutes", "0.1", "--patience", "0.3", "--work", tmp_path)
+    assert ended.status == FAILED
+    assert "a violation" in ended.err
+    assert "bug" not in ended.err
+
+
 def test_a_search_that_finds_nothing_fails() -> None:
-    ended = bench("search", "publish", "--driver", "instant", *TINY, "--p99", "0.01")
+    given = ("--driver", "instant", *TINY, "--p99", "0.01", "--from", "10")
+    ended = bench("search", "publish", *given)
     assert ended.status == FAILED
     assert "even the lowest rate was too high" in ended.err
 
 
 def test_a_comparison_takes_turns_with_those_that_can(tmp_path: Path) -> None:
-    few = ("--rounds", "2", *TINY, "--subscribers", "2", "--peers", "tidelog", "--json")
+    few = (
+        "--rounds",
+        "2",
+        *TINY,
+        "--duration",
+        "0.1",
+        "--subscribers",
+        "2",
+        "--peers",
+        "tidelog",
+        "--json",
+    )
     with mock.patch.dict(peers.MODULES, {"lost": "bench.load.peers.not_there"}):
         ended = bench("compare", "publish", "fanout", *few, "--work", tmp_path)
     assert ended.status == FINE
@@ -137,11 +158,23 @@ def test_the_list_names_all_workloads_and_peers() -> None:
         assert name in said
 
 
-def test_without_the_extra_packages_it_says_what_to_install() -> None:
-    with mock.patch.dict("sys.modules", {"bench.load.commands": None, "hdrh": None}):
-        ended = bench("list")
-        assert inside("--help").status == outcome.FINE
-    assert ended.status == FAILED
+WITHOUT = """
+import sys
+sys.modules["hdrh"] = None  # not installed
+from api.cli import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["bench", "list"], FAILED), (["--help"], FINE)])
+def test_without_the_extra_packages_it_says_what_to_install(
+    arguments: list[str], status: int
+) -> None:
+    command = [sys.executable, "-c", WITHOUT, *arguments]
+    ended = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert ended.returncode == status, ended
+    assert ("pip install 'tidelog[bench]'" in ended.stderr) == (status == FAILED)
+    assert "Traceback" not in ended.stderr
 
 
 def test_every_option_has_its_word() -> None:

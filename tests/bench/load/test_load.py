@@ -8,9 +8,11 @@ from random import Random
 import anyio
 import pytest
 
+from bench.load import lanes
 from bench.load.arrival import moments
 from bench.load.driver import Refused, Unknown
 from bench.load.instant import Instant, InstantConnection
+from bench.load.lanes import Overrun
 from bench.load.latency import Latencies, decoded
 from bench.load.measuring import limit_of, was_limit
 from bench.load.options import BadOption, Options, spread
@@ -111,6 +113,12 @@ def test_a_broker_that_never_answers_ends_the_run(backend) -> None:
     checked = short(Silent(backend)).checked
     assert checked.violations == {"unanswered": 1}
     assert checked.unknown > 0
+
+
+def test_a_rate_far_too_high_ends_before_memory_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "WAITING_MAX", 10)
+    with pytest.RaisesGroup(Overrun, flatten_subgroups=True):
+        short(Silent(), rate=1_000.0, window=1)
 
 
 @pytest.mark.parametrize(("name", "backend"), [("publish", "trio"), ("mixed", "asyncio")])

@@ -37,6 +37,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield started
 
 
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("load") / "secure", tls=True) as started:
+        yield started
+
+
 def driver(server: Server, kind=OverWebSocket, spoken="json") -> Driver:
     url = f"http://127.0.0.1:{server.port}"
     return kind("tidelog", "fsynced", endpoint(url, KEY, spoken=spoken))
@@ -115,3 +121,12 @@ def test_push(tmp_path: Path) -> None:
         result = run(made.driver, "push", "push", rate=4.0, devices=20)
     assert result.checked.deliveries == 20 * result.checked.acknowledged
     assert result.latencies["all devices told"].count > 0
+
+
+@pytest.mark.parametrize("kind", [OverWebSocket, OverRest])
+def test_over_tls_by_an_authority_that_is_named(secure: Server, kind) -> None:
+    url = f"https://localhost:{secure.port}"
+    (ca,) = secure.data.rglob("ca.pem")
+    run(kind("tidelog", "fsynced", endpoint(url, KEY, ca=ca)), "mixed", f"tls-{kind.__name__}")
+    with pytest.RaisesGroup(pytest.RaisesExc(Refused, match="certificate"), flatten_subgroups=True):
+        run(kind("tidelog", "fsynced", endpoint(url, KEY)), "publish", "untrusted")

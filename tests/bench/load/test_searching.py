@@ -54,6 +54,12 @@ def test_a_rate_that_is_not_done_is_too_high() -> None:
     assert any(step.too_high.startswith("only ") for step in steps)
 
 
+def test_a_run_in_which_nothing_was_done_proves_no_rate() -> None:
+    found, steps = searched(lambda rate: result(0.0, 0.0))
+    assert found.best is None
+    assert all(step.too_high.startswith("nothing was done") for step in steps)
+
+
 def test_one_bad_moment_is_tried_again() -> None:
     bad = {800.0}
 
