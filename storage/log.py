@@ -40,6 +40,7 @@ from storage.serial import HybridClock
 from storage.settings import LogSettings
 from storage.sidefile import SideFile
 from storage.transfer import import_lines
+from storage.turn import EndOfTurn
 from storage.view import View
 from storage.writer import Commit, LogWriter, Maintenance, Step
 
@@ -66,11 +67,12 @@ class Log:
         self._threads = trio.CapacityLimiter(settings.read_threads)
         self._token = trio.lowlevel.current_trio_token()
         self._closing = False
-        self._releasing = False
         self._closed = False
         self.failure = trio.Event()
         self._side = SideFile(engine.path)
         self.writer = LogWriter(engine, domain, settings, self.clock, self._side, self._committed)
+        # the writer is woken once for all that the tasks of a turn enqueue, and finds it all
+        self._release = EndOfTurn(self.writer.queue.release)
 
     @property
     def position(self) -> int:
@@ -108,15 +110,7 @@ class Log:
         thread, once their commit is on disk and in the feed. Raises QueueFull, LogFailed,
         LogClosed; then nothing was taken. `cost`: payload bytes, `app`: whose turn it uses."""
         self.writer.queue.put(Job(commands, app, cost, done), hold=True)
-        if not self._releasing:
-            self._releasing = True
-            self._token.run_sync_soon(self._release)
-
-    def _release(self) -> None:
-        """Runs when every task that is ready has had its turn, so that the writer is woken once and
-        finds all that they enqueued."""
-        self._releasing = False
-        self.writer.queue.release()
+        self._release.soon()
 
     async def submit(self, command: Any, *, app: str, cost: int = COMMAND_COST_BYTES) -> Outcome:
         """Decide, append and fold one command; returns once it is on disk. Raises what `decide`
@@ -289,6 +283,7 @@ class Log:
             self._token.run_sync_soon(delivered.set)
             await delivered.wait()
         self._closed = True
+        self._release.close()
         self._feed.wake()
 
 
