@@ -6,7 +6,7 @@
                a second signal ends the process at once (the log does not mind)
     failed     writing has stopped for good (broker.failure): readiness says so, reads go on for
                `storage_failure_linger_ms`, then the process stops, with exit status 1
-    SIGHUP     what the configuration declares is read again and reconciled
+    SIGHUP     the configuration is read again (api.reloading)
 
 Owns the process's signals and its exit status. Refuses to print: who starts it is told when it is
 ready, and says so.
@@ -26,13 +26,15 @@ import trio
 import broker
 from api import serving, tls
 from api.admin import service
-from api.admin.operations.beams import check_url
-from api.config import ConfigError, Configuration, Declarations
+from api.config import ConfigError, Configuration
 from api.config.catalogue import ProcessSettings
-from api.config.declared import DeclaredInstance, DeclaredMatrix, webhook_of
 from api.push.transports import build_transports
+from api.reconciling import reconcile
+from api.reloading import Reloader
+from api.structured_logging import log_the_uncaught
 from api.tls import DevCertificate
-from broker import Broker, BrokerError, NotFound
+from api.tracing import off
+from broker import Broker
 from broker.process import rest_garbage_collector
 
 STOPPED, FAILED = 0, 1
@@ -55,55 +57,16 @@ def run(
     configuration: Configuration,
     *,
     ready: Callable[[Ready], None],
-    reload: Callable[[], Declarations],
+    reload: Callable[[], Configuration],
     accept_loss: bool = False,
 ) -> int:
-    """Serve until told to stop; returns the exit status. `reload` reads the declarations again.
+    """Serve until told to stop; returns the exit status. `reload` reads the configuration again.
 
     Raises ConfigError, CertificateError, BrokerError or CannotListen when it cannot start.
     """
     rest_garbage_collector()
+    log_the_uncaught()
     return trio.run(_Server(configuration, ready, reload, accept_loss).run)
-
-
-async def reconcile(opened: Broker, declared: Declarations) -> None:
-    """Make what is declared exist; what exists already with the same content is left alone. A URL
-    that no webhook may have is refused before anything is changed. Raises BadRequest."""
-    for hook in (hook for beams in declared.beams for hook in beams.webhooks):
-        check_url(hook.url)
-    apps = opened.apps
-    keyed = {key.key.partition(".")[0] for key in declared.keys}
-    for app in declared.apps:
-        if not apps.app_exists(app.id):
-            await apps.create(app.id, name=app.name, with_root_key=app.id not in keyed)
-    for key in declared.keys:
-        await apps.ensure_key(key.key, granted=key.capability)
-    for namespace in declared.namespaces:
-        app_id = namespace.app or opened.default_app()
-        await apps.set_namespace(app_id, namespace.id, namespace.rules)
-    for beams in declared.beams:
-        await _reconcile_beams(opened, beams)
-    for rules in declared.matrix:
-        await _reconcile_matrix(opened, rules)
-
-
-async def _reconcile_beams(opened: Broker, declared: DeclaredInstance) -> None:
-    app_id = declared.app or opened.default_app()
-    await opened.beams.ensure(app_id, declared.instance, declared.secret)
-    for hook in declared.webhooks:
-        await opened.beams.put_webhook(webhook_of(app_id, declared.instance, hook))
-
-
-async def _reconcile_matrix(opened: Broker, declared: DeclaredMatrix) -> None:
-    app_id = declared.app or opened.default_app()
-    if not opened.apps.app_exists(app_id):
-        raise NotFound(f"there is no app {app_id!r}")
-    if declared.channels is not None:
-        await opened.matrix.set_channels(app_id, declared.channels)
-    if declared.encryption is not None:
-        await opened.matrix.set_encryption(app_id, declared.encryption)
-    for name, rule in declared.encryption_of.items():
-        await opened.matrix.set_encryption(app_id, rule, name)
 
 
 class _Server:
@@ -111,7 +74,7 @@ class _Server:
         self,
         configuration: Configuration,
         ready: Callable[[Ready], None],
-        reload: Callable[[], Declarations],
+        reload: Callable[[], Configuration],
         accept_loss: bool,
     ) -> None:
         self._configuration = configuration
@@ -124,6 +87,7 @@ class _Server:
 
     async def run(self) -> int:
         certificate, context = _transport_security(self._configuration.process)
+        off.require(self._configuration.server)
         async with trio.open_nursery() as nursery:
             await nursery.start(self._receive_signals)
             status = await self._with_broker(certificate, context)
@@ -147,7 +111,7 @@ class _Server:
         async with transports, opening as opened:
             await reconcile(opened, declared)
             async with trio.open_nursery() as nursery:
-                await nursery.start(self._beside, opened)
+                await nursery.start(self._beside, opened, context)
                 serve = partial(
                     serving.serve,
                     ssl_context=context,
@@ -162,7 +126,10 @@ class _Server:
             return FAILED if opened.failure else STOPPED
 
     async def _beside(
-        self, opened: Broker, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        opened: Broker,
+        context: ssl.SSLContext | None,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """What goes on until the server stops; operations of the admin socket are finished then."""
         grace_s = self._configuration.server.shutdown_grace_ms / 1000
@@ -170,7 +137,8 @@ class _Server:
             serve = partial(service.serve, grace_s=grace_s)
             await nursery.start(serve, opened, self._configuration.data)
             nursery.start_soon(self._stop_on_failure, opened)
-            nursery.start_soon(self._reconcile_on_signal, opened)
+            reloader = Reloader(opened, self._configuration, context, self._reload)
+            nursery.start_soon(self._reload_on_signal, reloader)
             task_status.started()
             await self._stopping.wait()
             nursery.cancel_scope.cancel()
@@ -196,16 +164,11 @@ class _Server:
                     logger.info("stopping: %s", signal.Signals(number).name)
                     self._stopping.set()
 
-    async def _reconcile_on_signal(self, opened: Broker) -> None:
+    async def _reload_on_signal(self, reloader: Reloader) -> None:
         while True:
             await self._reloads.wait()
             self._reloads = trio.Event()
-            try:
-                await reconcile(opened, self._reload())
-            except (ConfigError, BrokerError) as error:
-                logger.error("the configuration was not reloaded: %s", error)
-            else:
-                logger.info("the configuration's declarations were reloaded")
+            await reloader.reload()
 
 
 def _transport_security(

@@ -24,6 +24,7 @@ import trio
 from api import listener
 from api.app import create_app
 from api.listener import Listening
+from api.metrics import served
 from api.metrics import service as metrics
 from api.metrics.catalogue import Sources
 from api.metrics.loop_lag import LoopLag
@@ -31,6 +32,7 @@ from api.push.transports import Transports
 from api.realtime.server import realtime
 from api.request_guard import App
 from api.settings import ServerSettings
+from api.tracing.off import tracing
 from broker import Broker
 
 
@@ -56,7 +58,8 @@ async def serve_in(
     transports: Transports | None = None,
 ) -> Server:
     """Start to serve a broker; returns once it accepts requests. `transports`: those whose
-    `by_type` the broker was opened with, if it delivers notifications. Raises CannotListen."""
+    `by_type` the broker was opened with, if it delivers notifications. Raises CannotListen, and
+    ConfigError for traces without OpenTelemetry."""
     stopping = trio.Event()
     start = partial(serve, ssl_context=ssl_context, transports=transports, shutdown=stopping)
     listening: Listening = await nursery.start(start, broker, settings or ServerSettings())
@@ -73,17 +76,22 @@ async def serve(
     sandbox: bool = False,
     task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until `shutdown` is set or it is cancelled. Raises CannotListen."""
+    """Serve until `shutdown` is set or it is cancelled. Raises CannotListen, ConfigError."""
     made = create_app(broker, settings, sandbox=sandbox, transports=transports)
-    app = cast("App", made)  # Quart types the same messages more closely
     refused: CannotListen | None = None
-    async with realtime(broker, settings) as connections, trio.open_nursery() as nursery:
+    async with (
+        tracing(broker, settings) as traces,
+        realtime(broker, settings) as connections,
+        trio.open_nursery() as nursery,
+    ):
+        app = traces.wrap(cast("App", made))  # Quart types the same messages more closely
         listen = partial(listener.serve, realtime=connections, shutdown=shutdown)
         try:
             with _named(settings.host, settings.port):
                 listening = await nursery.start(listen, app, settings, ssl_context)
+            sources = Sources(broker, listening.admission, connections, LoopLag(), traces.outcomes)
+            await nursery.start(served.tell, sources, shutdown)
             if settings.metrics_port:
-                sources = Sources(broker, listening.admission, connections, LoopLag())
                 await _measure(nursery, sources, settings, shutdown)
         except CannotListen as error:  # raised further down, or it would come in a group
             refused = error

@@ -1,7 +1,7 @@
 """Log lines: one JSON object each, on standard error, and never a secret in one.
 
 Owns the root logger of a process. Every line has time, level, logger, message and, while a request
-is served, its id; an exception adds its trace.
+is served, its id, and that of its trace where there are traces; an exception adds its stack.
 
 Invariant: whatever a caller logs, what leaves went through `scrub`: key strings, credentials of
 Authorization headers, tokens and keys in queries and JSON, JWTs and private keys become `***`. It
@@ -16,11 +16,14 @@ import json
 import logging
 import re
 import sys
+import threading
 import traceback
 from datetime import UTC, datetime
 
 from api.request_id import request_id
+from api.trace_context import trace_id
 
+logger = logging.getLogger("tidelog.process")
 HIDDEN = "***"
 TEXT_CHARS_MAX = 16_384  # of one message or trace, cut behind the scrubbing
 
@@ -56,6 +59,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": _bounded(scrub(record.getMessage())),
             "request_id": scrub(request_id.get() or "") or None,
+            "trace_id": trace_id(),
             "trace": _trace(record),
         }
         present = {name: value for name, value in fields.items() if value is not None}
@@ -86,6 +90,23 @@ def configure(level: str) -> None:
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
+
+
+def log_the_uncaught() -> None:
+    """Of this process: what no task and no caller catches is a line like any other, not text that
+    nobody has scrubbed. Its end, if it is that of the process, is said by who started it."""
+
+    def in_thread(given: threading.ExceptHookArgs) -> None:
+        if given.exc_type is SystemExit or given.exc_value is None:
+            return
+        named = given.thread.name if given.thread else "a thread"
+        logger.critical("%s ended by an exception", named, exc_info=given.exc_value)
+
+    def unraisable(given: "sys.UnraisableHookArgs") -> None:
+        logger.error("%s", given.err_msg or "an exception was ignored", exc_info=given.exc_value)
+
+    threading.excepthook = in_thread
+    sys.unraisablehook = unraisable
 
 
 def _iso(seconds: float) -> str:

@@ -8,6 +8,7 @@ from time import perf_counter
 
 from bench import (
     annotations,
+    compare,
     history,
     layouts,
     log,
@@ -50,6 +51,7 @@ _MODULES = {
     "annotations": annotations,
     "versions": versions,
     "push": push,
+    "compare": compare,
 }
 BENCHMARKS = {
     name: Benchmark(name, module.TITLE, module.CAVEATS, module.run)

@@ -1,8 +1,8 @@
 """Every event the broker appends: frozen, past tense, with all that a fold needs to know.
 
 An event is stored as MessagePack under its tag. Fields may be added with a default; a field's
-meaning never changes and a tag is never reused: old logs must fold the same for ever. What an
-older format wrote differently is brought up to date in `decode` (see `_UPCASTS`).
+meaning never changes and a tag is never reused: old logs must fold the same for ever
+(tests/releases).
 """
 
 from typing import Any
@@ -259,6 +259,15 @@ class NamespaceRemoved(Event, frozen=True, tag="namespace.removed"):
     namespace: str
 
 
+class LimitsSet(Event, frozen=True, tag="limits.set"):
+    """`limits`: broker.tenancy.Limits as a map, whole; of the app, or of one of its keys. Empty:
+    the settings' again."""
+
+    app: str
+    key: str | None
+    limits: dict[str, int]
+
+
 class PurgeRequested(Event, frozen=True, tag="purge.requested"):
     """Remove what was stored before this event: of an app, of one of its channels, or what one of
     its clients published."""
@@ -323,6 +332,7 @@ AnyEvent = (
     | KeyRevoked
     | NamespaceSet
     | NamespaceRemoved
+    | LimitsSet
     | PurgeRequested
     | PurgeCompleted
     | StatsRecorded

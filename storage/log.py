@@ -22,7 +22,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import trio
 
@@ -52,6 +52,16 @@ REBUILD_RECORDS = 2_000
 IMPORT_LINES = 1_000
 
 
+class Observer(Protocol):
+    """Is told of jobs and commits, on the log's thread. Neither raises nor waits."""
+
+    def enqueued(self, job: Job) -> None:
+        """A job waits for the writer, which has not seen it yet: its `done` may be replaced."""
+
+    def committed(self, commit: Commit) -> None:
+        """A commit is about to be delivered."""
+
+
 class Log:
     """An open log. Made by `open_log`."""
 
@@ -69,6 +79,7 @@ class Log:
         self._closing = False
         self._closed = False
         self.failure = trio.Event()
+        self.observer: Observer | None = None
         self._side = SideFile(engine.path)
         self.writer = LogWriter(engine, domain, settings, self.clock, self._side, self._committed)
         # the writer is woken once for all that the tasks of a turn enqueue, and finds it all
@@ -96,6 +107,8 @@ class Log:
             return
 
     def _deliver(self, commit: Commit) -> None:
+        if self.observer is not None:
+            self.observer.committed(commit)
         self._feed.publish(commit.records)
         for job in commit.jobs:
             job.done(job.results)
@@ -109,7 +122,10 @@ class Log:
         """Hand commands to the writer; `done` gets one result each (Outcome or exception), on this
         thread, once their commit is on disk and in the feed. Raises QueueFull, LogFailed,
         LogClosed; then nothing was taken. `cost`: payload bytes, `app`: whose turn it uses."""
-        self.writer.queue.put(Job(commands, app, cost, done), hold=True)
+        job = Job(commands, app, cost, done)
+        self.writer.queue.put(job, hold=True)
+        if self.observer is not None:
+            self.observer.enqueued(job)
         self._release.soon()
 
     async def submit(self, command: Any, *, app: str, cost: int = COMMAND_COST_BYTES) -> Outcome:

@@ -38,10 +38,12 @@ Step = Callable[[Writer], bool]
 
 @dataclass(slots=True)
 class Commit:
-    """A commit that is on disk: its records in order, and the jobs to answer."""
+    """A commit that is on disk: its records in order, and the jobs to answer. `took_s`: how long it
+    took, from the first command until it was synced."""
 
     records: list[Record]
     jobs: list[Job]
+    took_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -52,7 +54,10 @@ class Maintenance:
 
 @dataclass(slots=True)
 class WriterMetrics:
+    """`sync_s`: how long it took, over all commits, until what was written was on disk."""
+
     commits: int = 0
+    sync_s: float = 0.0
     commands: int = 0
     records: int = 0
     duplicates: int = 0
@@ -118,6 +123,7 @@ class LogWriter:
     def _commit(self, batch: list[Job]) -> None:
         if self.failed:
             return self._refuse(batch, self.failed)
+        began_s = monotonic()
         try:
             stage = self._apply(batch)
         except StorageError as error:
@@ -130,7 +136,7 @@ class LogWriter:
         self.metrics.commits += 1
         self.metrics.records += len(stage.records)
         self._note(stage.records)
-        self.committed(Commit(stage.records, batch))
+        self.committed(Commit(stage.records, batch, monotonic() - began_s))
         return None
 
     def _apply(self, batch: list[Job]) -> AppendStage:
@@ -141,6 +147,8 @@ class LogWriter:
                 self.metrics.commands += len(job.commands)
                 job.results = [self._outcome(stage, command) for command in job.commands]
             stage.write()
+            staged = monotonic()
+        self.metrics.sync_s += monotonic() - staged
         return stage
 
     def _note(self, records: list[Record]) -> None:

@@ -9,7 +9,7 @@ import click
 
 from api import config, structured_logging
 from api.cli import outcome
-from api.config import Configuration, Declarations
+from api.config import Configuration
 from broker import offline
 
 FLAGS = {
@@ -46,7 +46,8 @@ def command(
     standard error, one JSON object per line.
 
     On SIGHUP it reads again what the file declares ([[apps]], [[keys]], [[namespaces]], [[beams]],
-    [[matrix]]); settings want a restart.
+    [[matrix]]), [rate_limits], log_level and the files of tls_cert and tls_key; other settings want
+    a restart.
 
     \b
     Examples:
@@ -59,7 +60,7 @@ def command(
     def load() -> Configuration:
         return config.load(file, environment=os.environ, flags=flags, key=key)
 
-    return _serve(load(), lambda: load().declared, accept_loss)
+    return _serve(load(), load, accept_loss)
 
 
 def flags_of(options: Mapping[str, Any], settings: tuple[str, ...]) -> dict[str, str | bool]:
@@ -74,7 +75,7 @@ def flags_of(options: Mapping[str, Any], settings: tuple[str, ...]) -> dict[str,
 
 
 def _serve(
-    configuration: Configuration, reload: Callable[[], Declarations], accept_loss: bool
+    configuration: Configuration, reload: Callable[[], Configuration], accept_loss: bool
 ) -> int:
     from api import server
     from api.cli.welcome import welcome

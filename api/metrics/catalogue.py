@@ -22,12 +22,13 @@ from broker.measures import Measures
 
 @dataclass(frozen=True)
 class Sources:
-    """Where numbers are read."""
+    """Where numbers are read. `spans`: what became of those of traces; nothing when that is off."""
 
     broker: Broker
     admission: Admission
     realtime: Realtime
     loop_lag: LoopLag
+    spans: Callable[[], Mapping[str, int]] = dict
 
 
 class Moment(NamedTuple):
@@ -103,6 +104,8 @@ METRICS: tuple[Metric, ...] = (
            lambda now: now.broker.failure is None),
 
     _counter("tidelog_commits_total", "Commits of the log, each one fsync.", _written("commits")),
+    _counter("tidelog_commit_sync_seconds_total", "How long those took to be on disk.",
+             _written("sync_s")),
     _counter("tidelog_commands_total", "Commands that were decided.", _written("commands")),
     _counter("tidelog_records_total", "Records appended to the log.", _written("records")),
     _counter("tidelog_commands_duplicate_total", "Commands whose event was there already.",
@@ -166,6 +169,11 @@ METRICS: tuple[Metric, ...] = (
               ("protocol", "status"), lambda now: now.broker.answers.requests),
     _counters("tidelog_refused_total", "Requests refused, by API and code of the error.",
               ("protocol", "code"), lambda now: now.broker.answers.refusals),
+    _counters("tidelog_rate_limited_total",
+              "What was over a limit of [rate_limits], or of an app, key or namespace, by limit.",
+              ("limit",), lambda now: now.broker.epoch.rate_limits.refused),
+    _gauge("tidelog_rate_limit_buckets", "Apps, keys, connections and channels that are counted.",
+           lambda now: now.broker.epoch.rate_limits.buckets),
     _counter("tidelog_app_log_left_out_total", "Reports left out of [meta]log, for their number.",
              lambda now: now.broker.epoch.app_log.left_out),
 
@@ -178,6 +186,9 @@ METRICS: tuple[Metric, ...] = (
            lambda now: now.measured.attempts_waiting),
     _gauge("tidelog_push_open_circuits", "Endpoints left alone for a while because they fail.",
            lambda now: len(now.broker.outbox.attempts.lanes.open_circuits)),
+
+    _counters("tidelog_spans_total", "Spans of traces, by what became of them.", ("outcome",),
+              lambda now: now.sources.spans()),
 
     Metric("tidelog_event_loop_lag_seconds", Kind.HISTOGRAM, "How late tasks run.", (),
            lambda now: now.sources.loop_lag),

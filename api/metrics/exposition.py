@@ -16,12 +16,32 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 async def exposition(sources: Sources) -> bytes:
     """All metrics as they stand. Raises what reading the log raises."""
+    return generate_latest(await _registry(sources))
+
+
+async def samples(sources: Sources) -> dict[str, float]:
+    """The same without help and kinds: numbers by name, labels included as in the text; without the
+    lag of the loop where that is not measured."""
+    return {
+        f"{sample.name}{_labels(sample.labels)}": float(sample.value)
+        for family in (await _registry(sources)).collect()
+        for sample in family.samples
+        if family.type != Kind.HISTOGRAM or sources.loop_lag.samples
+    }
+
+
+def _labels(labels: dict[str, str]) -> str:
+    listed = ",".join(f'{name}="{value}"' for name, value in labels.items())
+    return f"{{{listed}}}" if listed else ""
+
+
+async def _registry(sources: Sources) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(
         _Catalogue(Moment(sources, await measure(sources.broker.log, sources.broker.epoch.hub)))
     )
     ProcessCollector(registry=registry)
-    return generate_latest(registry)
+    return registry
 
 
 class _Catalogue(Collector):

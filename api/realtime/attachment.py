@@ -135,6 +135,8 @@ class Attachment(Follower):
         app = self.key.app
         if encoded.messages:
             self._activity.delivered(app, encoded.messages, encoded.messages_size)
+            if self._activity.passed_on is not None:
+                self._activity.passed_on(self.key, encoded.messages)
         if encoded.presence:
             self._activity.delivered(app, encoded.presence, encoded.presence_size, presence=True)
 

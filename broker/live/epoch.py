@@ -9,9 +9,11 @@ import logging
 import trio
 
 from broker.event import Kind
+from broker.limits.limiter import RateLimits
 from broker.live.app_log import AppLog
 from broker.live.attach_point import AttachPoints
 from broker.live.background import Background
+from broker.live.channel_counts import ChannelCounts
 from broker.live.connections import Connections
 from broker.live.hub import Hub
 from broker.live.idle_channels import IdleChannels
@@ -38,6 +40,8 @@ class Epoch:
         )
         self.rules = RulesCache(log.view)
         self.hub.watch(Kind.SYSTEM, lambda _: self.rules.clear())
+        self.rate_limits = RateLimits(settings.rate_limits, log.view, self.rules)
+        self.hub.watch(Kind.SYSTEM, self.rate_limits.changed)
         self.app_log = AppLog(self.timers, self.background, settings.app_log_reports_max)
         self._idle = IdleChannels(
             log, self.hub, self.timers, self.background, self.connections, settings.channel_idle_ms
@@ -46,6 +50,7 @@ class Epoch:
         self.stats = Recorder(
             log, self.timers, self.activity, lambda *channel: self.rules.get(*channel).persisted
         )
+        self.channel_counts = ChannelCounts(log, self.hub, self.timers, self.activity)
         self.connections.on_start = self._started
 
     async def start(self) -> None:

@@ -8,6 +8,7 @@ the slow.
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any, NamedTuple, Protocol
@@ -171,9 +172,16 @@ class Hub:
         """How many sinks there are, each counted for every channel that it follows."""
         return sum(map(len, self._sinks.values()))
 
-    def watch(self, kind: int, watch: Watch) -> None:
-        """See every record of a kind, of all channels. For the broker's own parts."""
-        self._watches[kind].append(watch)
+    def attached(self) -> dict[tuple[str, str], int]:
+        """How many sinks follow each channel."""
+        return {key: len(sinks) for key, sinks in self._sinks.items()}
+
+    def watch(self, kind: int, watch: Watch) -> Callable[[], None]:
+        """See every record of a kind, of all channels, until what this returns is called. For the
+        broker's own parts."""
+        watches = self._watches[kind]
+        watches.append(watch)
+        return partial(watches.remove, watch)
 
     def close(self) -> None:
         for sinks in self._sinks.values():

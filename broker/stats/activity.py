@@ -5,7 +5,7 @@ process that is killed loses the sums of its last minute (design.md 1).
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from broker.stats.counters import Counters, by_app, payload_size, without_zeros
@@ -24,7 +24,10 @@ _PRESENCE = 2
 
 
 class Activity:
+    """`passed_on`: told of the messages of each delivery, by channel, while somebody wants it."""
+
     def __init__(self) -> None:
+        self.passed_on: Callable[[tuple[str, str], int], None] | None = None
         self._sums = by_app()
         self._delivered: defaultdict[str, list[int]] = defaultdict(_nothing)
         self._settled = _nothing()

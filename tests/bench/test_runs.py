@@ -8,6 +8,7 @@ import pytest
 
 from bench import redis_peer, results
 from bench.__main__ import main
+from bench.load import measuring, peers
 from bench.realtime import nats_peer
 from bench.registry import BENCHMARKS, measure
 from bench.scale import TINY
@@ -29,6 +30,7 @@ ROWS = {
     "annotations": [2 * 2 * len(TINY.annotations)],
     "versions": [3 * len(TINY.versions)],
     "push": [len(TINY.push), TINY.rounds + 1, len(TINY.push)],
+    "compare": [1, 1, 1, 1],
 }
 
 
@@ -36,6 +38,8 @@ ROWS = {
 async def test_runs(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(redis_peer, "installed", lambda: False)
     monkeypatch.setattr(nats_peer, "installed", lambda: False)
+    monkeypatch.setattr(peers, "MODULES", {"tidelog": peers.MODULES["tidelog"]})
+    monkeypatch.setattr(measuring, "_LIMIT_S", TINY.turn_s)
     result = await measure(BENCHMARKS[name], TINY, tmp_path, "a test")
     assert [len(table.rows) for table in result.tables] == ROWS[name]
     for table in result.tables:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import msgspec
 
-from api.admin.operations import beams, matrix, messages, push, tenancy, upkeep
+from api.admin.operations import beams, matrix, messages, push, tenancy, top, upkeep
 from api.admin.operations.arguments import argument_struct, converted
 from broker import Broker, NotFound
 
@@ -29,8 +29,11 @@ OPERATIONS: dict[str, Operation] = {
     "apps.list": tenancy.list_apps,
     "apps.create": tenancy.create_app,
     "apps.delete": tenancy.delete_app,
+    "apps.limits": tenancy.limit_app,
     "keys.list": tenancy.list_keys,
     "keys.create": tenancy.create_key,
+    "keys.copy": tenancy.copy_key,
+    "keys.limits": tenancy.limit_key,
     "keys.revoke": tenancy.revoke_key,
     "keys.rotate": tenancy.rotate_key,
     "namespaces.list": tenancy.list_namespaces,
@@ -54,6 +57,7 @@ OPERATIONS: dict[str, Operation] = {
     "rebuild": upkeep.rebuild,
     "sweep": upkeep.sweep,
     "status": upkeep.status,
+    "top": top.top,
     "audit": upkeep.audit,
 }
 

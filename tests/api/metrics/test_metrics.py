@@ -119,6 +119,7 @@ async def test_what_happened_is_counted(tmp_path: Path) -> None:
         assert grew("tidelog_realtime_connections") == 1
         assert grew("tidelog_attachments") == 1
         assert grew("tidelog_commits_total") >= 3
+        assert grew("tidelog_commit_sync_seconds_total") > 0
         assert grew("tidelog_records_total") >= 3
         assert grew("tidelog_log_position_seconds") > 0
         assert grew("tidelog_connections") == 1
