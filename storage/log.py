@@ -40,6 +40,7 @@ from storage.serial import HybridClock
 from storage.settings import LogSettings
 from storage.sidefile import SideFile
 from storage.transfer import import_lines
+from storage.turn import EndOfTurn
 from storage.view import View
 from storage.writer import Commit, LogWriter, Maintenance, Step
 
@@ -76,12 +77,13 @@ class Log:
         self._threads = trio.CapacityLimiter(settings.read_threads)
         self._token = trio.lowlevel.current_trio_token()
         self._closing = False
-        self._releasing = False
         self._closed = False
         self.failure = trio.Event()
         self.observer: Observer | None = None
         self._side = SideFile(engine.path)
         self.writer = LogWriter(engine, domain, settings, self.clock, self._side, self._committed)
+        # the writer is woken once for all that the tasks of a turn enqueue, and finds it all
+        self._release = EndOfTurn(self.writer.queue.release)
 
     @property
     def position(self) -> int:
@@ -124,15 +126,7 @@ class Log:
         self.writer.queue.put(job, hold=True)
         if self.observer is not None:
             self.observer.enqueued(job)
-        if not self._releasing:
-            self._releasing = True
-            self._token.run_sync_soon(self._release)
-
-    def _release(self) -> None:
-        """Runs when every task that is ready has had its turn, so that the writer is woken once and
-        finds all that they enqueued."""
-        self._releasing = False
-        self.writer.queue.release()
+        self._release.soon()
 
     async def submit(self, command: Any, *, app: str, cost: int = COMMAND_COST_BYTES) -> Outcome:
         """Decide, append and fold one command; returns once it is on disk. Raises what `decide`
@@ -305,6 +299,7 @@ class Log:
             self._token.run_sync_soon(delivered.set)
             await delivered.wait()
         self._closed = True
+        self._release.close()
         self._feed.wake()
 
 
