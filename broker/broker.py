@@ -34,7 +34,7 @@ from broker.channels.occupancy import Occupancy
 from broker.channels.presence import MembersPage, members_page
 from broker.clock import Clock, wall_clock
 from broker.domain import broker_domain
-from broker.errors import BadRequest, BrokerError, NotFound
+from broker.errors import BadRequest, BrokerError, NotFound, Unavailable
 from broker.event import Kind
 from broker.interactions.annotator import Annotator
 from broker.interactions.editor import Editor
@@ -58,7 +58,7 @@ from broker.stats.counters import Counters
 from broker.stats.query import StatsPage, StatsQuery
 from broker.stats.recording import AddStats, MinuteCounts
 from broker.storage_errors import mapped
-from storage import Log, Outcome, Rows, open_log
+from storage import LocalLog, Log, Outcome, Rows, open_log
 from storage.keyfile import KeyFile
 from storage.serial import ms_of
 
@@ -109,6 +109,13 @@ class Broker:
         if not found:
             raise NotFound("this broker has no app")
         return found[0].id
+
+    @property
+    def _writing(self) -> LocalLog:
+        """Raises Unavailable in a process that does not write the log itself."""
+        if not isinstance(self.log, LocalLog):
+            raise Unavailable("this is for the process that writes the log")
+        return self.log
 
     @property
     def failure(self) -> str | None:
@@ -261,7 +268,7 @@ class Broker:
                 if request.client_id is not None:
                     await self._purge_devices(request.app, request.client_id, ms_of(serial))
                 with mapped():
-                    await purge.carry_out(self.log, serial, request)
+                    await purge.carry_out(self._writing, serial, request)
                 if not self.apps.app_exists(request.app):
                     await self.push.forget_strangers(request.app)
 
@@ -272,12 +279,12 @@ class Broker:
     async def sweep(self) -> int:
         """Trim now what is past its retention; returns how many streams were cut."""
         with mapped():
-            return await retention.sweep(self.log, self.settings)
+            return await retention.sweep(self._writing, self.settings)
 
     async def rebuild(self) -> None:
         """Fold every projection again from the log, beside live traffic."""
         with mapped():
-            await self.log.rebuild()
+            await self._writing.rebuild()
 
     async def run(self, *, delivers: trio.Event | None) -> None:
         """The broker's own work: delivery and housekeeping. `delivers`: notifications too, from

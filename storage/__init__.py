@@ -13,21 +13,26 @@ from storage.errors import (
     QueueFull,
     StorageError,
 )
-from storage.log import Log, open_log
+from storage.link import Codec, serve_link
+from storage.local import LocalLog, open_log
+from storage.log import Log
 from storage.projection import Decision, Domain, OnTrim, Outcome, Projection, Rows, Table
 from storage.reading import Page, Span
 from storage.record import Record, Stream
+from storage.remote import RemoteLog, open_remote
 from storage.retention import Cut, Retention
 from storage.settings import LogSettings, setting
 from storage.view import View
 
 __all__ = [
     "ClockBehind",
+    "Codec",
     "Cut",
     "Damaged",
     "Decision",
     "Domain",
     "FormatError",
+    "LocalLog",
     "Log",
     "LogBehind",
     "LogClosed",
@@ -41,6 +46,7 @@ __all__ = [
     "Projection",
     "QueueFull",
     "Record",
+    "RemoteLog",
     "Retention",
     "Rows",
     "Span",
@@ -50,5 +56,7 @@ __all__ = [
     "View",
     "free_disk_bytes",
     "open_log",
+    "open_remote",
+    "serve_link",
     "setting",
 ]
