@@ -287,13 +287,14 @@ class Broker:
             await self._writing.rebuild()
 
     async def run(self, *, delivers: trio.Event | None) -> None:
-        """The broker's own work: delivery and housekeeping. `delivers`: notifications too, from
-        when it is set."""
+        """The broker's own work: delivery, and housekeeping in the process that writes the log.
+        `delivers`: notifications too, from when it is set."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.epoch.run)
             if delivers is not None:
                 nursery.start_soon(self._deliver, delivers)
-            nursery.start_soon(self._keep_house)
+            if isinstance(self.log, LocalLog):
+                nursery.start_soon(self._keep_house)
 
     async def _deliver(self, begins: trio.Event) -> None:
         await begins.wait()
@@ -360,18 +361,24 @@ async def open(  # noqa: A001 - the library's verb: broker.open(...)
         if delivers is None:
             delivers = trio.Event()
             delivers.set()
-        failure: Exception | None = None
-        async with trio.open_nursery() as nursery:
-            running = partial(broker.run, delivers=delivers if hold_connections else None)
-            nursery.start_soon(running)
-            try:
-                yield broker
-            except Exception as error:  # the caller's own: not to be wrapped in our nursery's group
-                failure = error
-            await broker.epoch.finish()
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+        async with running(broker, delivers if hold_connections else None):
+            yield broker
+
+
+@asynccontextmanager
+async def running(broker: Broker, delivers: trio.Event | None) -> AsyncIterator[None]:
+    """A broker does its own work (see Broker.run) until the caller's is over."""
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(broker.run, delivers=delivers))
+        try:
+            yield
+        except Exception as error:  # the caller's own: not to be wrapped in our nursery's group
+            failure = error
+        await broker.epoch.finish()
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 async def _series(log: Log) -> str:
