@@ -12,8 +12,9 @@ What it does to the process is raise the soft limit of file descriptors, up to t
 """
 
 import os
+import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -71,16 +72,19 @@ async def serve(
     transports: Transports | None,
     shutdown: trio.Event,
     sandbox: bool = False,
+    sockets: Sequence[socket.socket] = (),
+    layer: Callable[[App], App] = lambda app: app,
     task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until `shutdown` is set or it is cancelled. Raises CannotListen."""
+    """Serve until `shutdown` is set or it is cancelled. Raises CannotListen. `sockets`: listening
+    already; `layer`: what is put around the application."""
     made = create_app(broker, settings, sandbox=sandbox, transports=transports)
-    app = cast("App", made)  # Quart types the same messages more closely
+    app = layer(cast("App", made))  # Quart types the same messages more closely
     refused: CannotListen | None = None
     async with realtime(broker, settings) as connections, trio.open_nursery() as nursery:
-        listen = partial(listener.serve, realtime=connections, shutdown=shutdown)
+        listen = partial(listener.serve, realtime=connections, shutdown=shutdown, sockets=sockets)
         try:
-            with _named(settings.host, settings.port):
+            with named(settings.host, settings.port):
                 listening = await nursery.start(listen, app, settings, ssl_context)
             if settings.metrics_port:
                 sources = Sources(broker, listening.admission, connections, LoopLag())
@@ -97,13 +101,13 @@ async def serve(
 async def _measure(
     nursery: trio.Nursery, sources: Sources, settings: ServerSettings, shutdown: trio.Event
 ) -> None:
-    with _named(settings.metrics_host, settings.metrics_port):
+    with named(settings.metrics_host, settings.metrics_port):
         await nursery.start(partial(metrics.serve, shutdown=shutdown), sources, settings)
     nursery.start_soon(sources.loop_lag.run, shutdown)
 
 
 @contextmanager
-def _named(host: str, port: int) -> Iterator[None]:
+def named(host: str, port: int) -> Iterator[None]:
     """Raises CannotListen with the address for what the system says."""
     try:
         yield

@@ -1,7 +1,7 @@
 """Log lines: one JSON object each, on standard error, and never a secret in one.
 
 Owns the root logger of a process. Every line has time, level, logger, message and, while a request
-is served, its id; an exception adds its trace.
+is served, its id; an exception adds its trace, and one of several workers its number.
 
 Invariant: whatever a caller logs, what leaves went through `scrub`: key strings, credentials of
 Authorization headers, tokens and keys in queries and JSON, JWTs and private keys become `***`. It
@@ -49,11 +49,18 @@ def scrub(text: str) -> str:
 
 
 class JsonLines(logging.Formatter):
+    """`worker`: which of several processes says it; None of one that is alone."""
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self.worker = worker
+
     def format(self, record: logging.LogRecord) -> str:
         fields = {
             "time": _iso(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
+            "worker": self.worker,
             "message": _bounded(scrub(record.getMessage())),
             "request_id": scrub(request_id.get() or "") or None,
             "trace": _trace(record),
@@ -80,10 +87,11 @@ class ScrubbedStream(logging.StreamHandler):  # type: ignore[type-arg] # subscri
             return
 
 
-def configure(level: str) -> None:
-    """Make this process log as described above. `level`: the least severe that is written."""
+def configure(level: str, worker: int | None = None) -> None:
+    """Make this process log as described above. `level`: the least severe that is written.
+    `worker`: its number, where several serve together."""
     handler = ScrubbedStream()
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonLines(worker))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
 

@@ -30,7 +30,10 @@ from broker.live.connection_log import StartWorker
 from broker.settings import BrokerSettings
 from broker.storage_errors import mapped
 from storage import LocalLog, open_remote, serve_link
+from storage.frames import READ_BYTES, Frames, frame
 from storage.keyfile import NoKeyFile
+
+__all__ = ["READ_BYTES", "Frames", "admit", "frame", "join"]
 
 END_S = 10
 

@@ -1,41 +1,36 @@
 """What a log and its writer say to each other when they are in different processes.
 
-Frames over a stream that only the two of them have: a length, then MessagePack. The side that
-submits sends `Asked`, the writer's side `Hello` once and then `Told`, one after each commit that
-somebody waits for or that tails have to hear of; while a frame is being sent, what comes meanwhile
-becomes the next. Records are not sent: who is told of a position reads them from LMDB.
+Frames (storage.frames) over a stream that only the two of them have. The side that submits sends
+`Asked`, the writer's side `Hello` once and then `Told`, one after each commit that somebody waits
+for or that tails have to hear of; while a frame is being sent, what comes meanwhile becomes the
+next. Records are not sent: who is told of a position reads them from LMDB.
 
 What commands, replies and refusals look like is the domain's business (`Codec`); the log's own
 errors go by their names. Both ends are of one version of Tidelog, as `Hello` says: a frame is never
-stored. A frame that is larger than FRAME_BYTES_MAX or that cannot be read ends the link.
+stored. A frame that cannot be read ends the link.
 """
 
 import logging
-import struct
-from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import msgspec
 import trio
 
 from storage import errors
 from storage.errors import StorageError
+from storage.frames import READ_BYTES, Frames, frame
 from storage.local import LocalLog
 from storage.projection import Outcome
 from storage.queue import Result
 
-FRAME_BYTES_MAX = 256 * 1024 * 1024
-READ_BYTES = 256 * 1024
 VERSION = 1
-_LENGTH = struct.Struct(">I")
 _ERRORS = {
     name: kind
     for name, kind in vars(errors).items()
     if isinstance(kind, type) and issubclass(kind, StorageError)
 }
 logger = logging.getLogger("tidelog.storage")
-T = TypeVar("T")
 
 
 class Codec(Protocol):
@@ -89,38 +84,6 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
     forgets: bool
     answers: list[tuple[int, list[Answer]]]
     failure: str | None = None
-
-
-_encode = msgspec.msgpack.Encoder().encode
-
-
-def frame(message: Hello | Asked | Told) -> bytes:
-    body = _encode(message)
-    return _LENGTH.pack(len(body)) + body
-
-
-class Frames:
-    """Cuts a stream of bytes into frames of one kind."""
-
-    def __init__(self, kind: type[T]) -> None:
-        self._decode = msgspec.msgpack.Decoder(kind).decode
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes | bytearray) -> Iterator[Any]:
-        """The frames that are whole now. Raises ValueError for what is none."""
-        self._buffer += data
-        start = 0
-        while len(self._buffer) - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer, start)
-            if length > FRAME_BYTES_MAX:
-                raise ValueError(f"a frame of {length} bytes: {FRAME_BYTES_MAX} are possible")
-            end = start + _LENGTH.size + length
-            if end > len(self._buffer):
-                break
-            body = bytes(self._buffer[start + _LENGTH.size : end])
-            start = end
-            yield self._decode(body)
-        del self._buffer[:start]
 
 
 def answer(codec: Codec, command: Any, result: Result) -> Answer:

@@ -22,18 +22,8 @@ import trio
 
 from storage.engine import Engine
 from storage.errors import FormatError, LogClosed, LogFailed, QueueFull, StorageError
-from storage.link import (
-    READ_BYTES,
-    VERSION,
-    Answer,
-    Asked,
-    Codec,
-    Frames,
-    Hello,
-    Told,
-    frame,
-    read_answer,
-)
+from storage.frames import READ_BYTES, Frames, frame
+from storage.link import VERSION, Answer, Asked, Codec, Hello, Told, read_answer
 from storage.log import COMMAND_COST_BYTES, Log
 from storage.opening import position_of
 from storage.projection import Domain

@@ -13,7 +13,8 @@ import trio
 import trio.testing
 
 from storage import LogClosed, LogFailed, LogSettings, RemoteLog, open_remote
-from storage.link import FRAME_BYTES_MAX, Asked, Frames, frame
+from storage.frames import FRAME_BYTES_MAX, Frames, frame
+from storage.link import Asked
 from storage.verify import verify
 from tests.storage.contract_append import AppendContract
 from tests.storage.contract_base import STUCK_S, numbered, post, texts
