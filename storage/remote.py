@@ -33,7 +33,6 @@ from storage.serial import ms_of
 from storage.settings import LogSettings
 from storage.writer import WriterMetrics
 
-HELLO_TIMEOUT_S = 60
 CATCH_UP_RECORDS = 500
 logger = logging.getLogger("tidelog.storage")
 
@@ -267,15 +266,11 @@ async def open_remote(
 
 
 async def _hello(stream: trio.abc.Stream) -> Hello:
-    """Read no further than it: what follows is the log's."""
+    """However long it takes to open the log. Reads no further: what follows is the log's."""
     frames = Frames(Hello)
     found: list[Hello] = []
-    with trio.move_on_after(HELLO_TIMEOUT_S):
-        while not found:
-            data = await stream.receive_some(1)
-            if not data:
-                break
-            found += frames.feed(data)
+    while not found and (data := await stream.receive_some(1)):
+        found += frames.feed(data)
     if not found:
         raise LogClosed("the process that writes the log says nothing")
     if found[0].version != VERSION:
