@@ -29,6 +29,7 @@ import h11
 import trio
 
 from api import refusal_forms, refusals
+from api.addresses import open_listeners
 from api.admission import Admission
 from api.connection import Connection
 from api.file_descriptors import connections_affordable, raise_limit
@@ -120,12 +121,6 @@ def _connections_max(settings: ServerSettings, descriptors: int) -> int:
     if affordable < settings.connections_max:
         logger.warning("file descriptors allow %d connections only", affordable)
     return affordable
-
-
-async def open_listeners(settings: ServerSettings) -> list[trio.SocketListener]:
-    return await trio.open_tcp_listeners(
-        settings.port, host=settings.host, backlog=settings.backlog
-    )
 
 
 def _prepare(listeners: list[trio.SocketListener], settings: ServerSettings) -> None:

@@ -11,11 +11,9 @@ Touches no signal, prints nothing and ends no process: that is `api.server`'s, w
 What it does to the process is raise the soft limit of file descriptors, up to the hard one.
 """
 
-import os
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -23,6 +21,7 @@ from typing import cast
 import trio
 
 from api import listener
+from api.addresses import CannotListen, named
 from api.app import create_app
 from api.listener import Listening
 from api.metrics import service as metrics
@@ -33,10 +32,6 @@ from api.realtime.server import realtime
 from api.request_guard import App
 from api.settings import ServerSettings
 from broker import Broker
-
-
-class CannotListen(OSError):
-    """The address is taken, not ours, or not permitted."""
 
 
 @dataclass(frozen=True)
@@ -106,17 +101,4 @@ async def _measure(
     nursery.start_soon(sources.loop_lag.run, shutdown)
 
 
-@contextmanager
-def named(host: str, port: int) -> Iterator[None]:
-    """Raises CannotListen with the address for what the system says."""
-    try:
-        yield
-    except OSError as error:
-        raise CannotListen(f"cannot listen on {host} port {port}: {_reason(error)}") from error
-
-
-def _reason(error: OSError) -> str:
-    """What the system said, without the numbers that trio and asyncio put around it."""
-    if error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    return error.strerror or str(error)
+__all__ = ["CannotListen", "Server", "serve", "serve_in"]
