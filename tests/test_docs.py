@@ -25,6 +25,7 @@ DOCUMENTS = (
     "docs/embedding.md",
     "docs/settings.md",
     "docs/metrics.md",
+    "docs/workers.md",
 )
 _PATH = re.compile(r"`((?:\.ci|api|bench|broker|storage|tests)/[\w./*-]*)`|\]\(([\w./-]+)\)")
 _COMMAND = re.compile(r"tidelog ([a-z]+)")

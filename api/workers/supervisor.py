@@ -1,7 +1,7 @@
 """The parent of all workers: holds the port, starts them, and starts again who ends.
 
-    starting   the listening sockets, then the leader; when it serves, the followers; when all do,
-               the leader says so on standard output
+    starting   the listening sockets, then the workers; the followers wait for the leader; when all
+               serve, the leader says so on standard output
     running    a follower that ends is started again alone. A leader that ends takes the followers
                along, and all are started again: their clients resume as after any kill
     stopping   SIGTERM or SIGINT: every worker drains, the leader last; a second signal kills them
@@ -29,9 +29,8 @@ from pathlib import Path
 import msgspec
 import trio
 
+from api.addresses import named, open_listeners
 from api.config import ConfigError, Configuration
-from api.listener import open_listeners
-from api.serving import named
 from api.settings import PORT_MAX, ServerSettings
 from api.workers import control
 from api.workers.control import MESSAGE_BYTES_MAX, Follower, Message, Plan, Serving, Welcome, send
@@ -51,6 +50,7 @@ class Worker:
         self.number = number
         self.process = process
         self.end = end
+        self.serves = trio.Event()
         self._channel = trio.socket.from_stdlib_socket(end)
 
     async def serving(self) -> bool:
@@ -104,15 +104,13 @@ class Supervisor:
     async def _lead(self) -> int:
         """One leader's life, and its followers'."""
         self._serving.clear()
-        async with self._started(self._plan, []) as leader:
-            if not await leader.serving():
-                return await leader.process.wait()
-            self._serves(leader)
-            async with trio.open_nursery() as nursery:
-                for number in range(1, self._count):
-                    nursery.start_soon(self._keep, number, leader)
-                status = await leader.process.wait()
-                nursery.cancel_scope.cancel()
+        async with self._started(self._plan, []) as leader, trio.open_nursery() as nursery:
+            for number in range(1, self._count):  # at once: to import everything takes them longest
+                nursery.start_soon(self._keep, number, leader)
+            if await leader.serving():
+                self._serves(leader)
+            status = await leader.process.wait()
+            nursery.cancel_scope.cancel()
         return status
 
     async def _keep(self, number: int, leader: Worker) -> None:
@@ -135,8 +133,9 @@ class Supervisor:
         pairs = [socket.socketpair() for _ in range(2)]
         plan = msgspec.structs.replace(self._plan, number=number)
         try:
-            leader.tell(Follower(number), [ours.fileno() for ours, _ in pairs])
             async with self._started(plan, [theirs for _, theirs in pairs]) as follower:
+                await leader.serves.wait()
+                leader.tell(Follower(number), [ours.fileno() for ours, _ in pairs])
                 for end in (end for pair in pairs for end in pair):
                     end.close()
                 if await follower.serving():
@@ -149,9 +148,11 @@ class Supervisor:
 
     def _serves(self, worker: Worker) -> None:
         self._serving.add(worker.number)
+        worker.serves.set()
         logger.info("worker %d serves", worker.number)
         if len(self._serving) == self._count and not self._was_welcome:
             self._was_welcome = True
+            self._plan = msgspec.structs.replace(self._plan, accept_loss=False, is_new=False)
             self._workers[0].tell(Welcome())
 
     @asynccontextmanager
