@@ -9,7 +9,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import trio
@@ -17,7 +17,7 @@ import trio
 from tests.conformance.serving import ServerProcess
 
 STUCK_S = 60  # only ever passes when a test hangs
-POLL_S = 0.01  # what a process of others has come to is nothing that one is told
+POLL_S = 0.05  # what a process of others has come to is nothing that one is told
 WORKER = re.compile(r"api\.workers\.process\0")
 
 
@@ -34,8 +34,7 @@ class Workers(ServerProcess):
     def pids(self) -> list[int]:
         """Of the workers that there are, in the order they were started: the leader first, unless
         it is just being started."""
-        text = Path(f"/proc/{self.supervisor}/task/{self.supervisor}/children").read_text()
-        return sorted(pid for pid in map(int, text.split()) if _is_worker(pid))
+        return sorted(pid for pid in _children(self.supervisor) if _is_worker(pid))
 
     async def all_there(self, gone: int | None = None) -> list[int]:
         """The workers, once as many serve as there should be, and that one is none of them."""
@@ -99,6 +98,15 @@ def stopped(pids: Iterator[int]) -> Iterator[None]:
     finally:
         for pid in halted:
             os.kill(pid, signal.SIGCONT)
+
+
+def _children(pid: int) -> list[int]:
+    """Of any thread of a process."""
+    found = ""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # it has ended
+            found += (thread / "children").read_text()
+    return list(map(int, found.split()))
 
 
 def _is_worker(pid: int) -> bool:
