@@ -17,7 +17,16 @@ from bench import (
     rest,
     versions,
 )
-from bench.realtime import appends, connections, deltas, fanout, filters, publish, stalled
+from bench.realtime import (
+    appends,
+    connections,
+    deltas,
+    fanout,
+    filters,
+    publish,
+    stalled,
+    workers,
+)
 from bench.scale import Scale
 from bench.tables import Result, Table
 
@@ -42,6 +51,7 @@ _MODULES = {
     "open": opening,
     "publish": publish,
     "fanout": fanout,
+    "workers": workers,
     "connections": connections,
     "stalled": stalled,
     "deltas": deltas,
