@@ -166,6 +166,7 @@ class ServerProcess:
         return nullcontext()
 
     sockets: Sequence[socket.socket] = ()
+    ends_at_second = True  # signal, whatever is under way
 
     def layer(self, app: App) -> App:
         """What is put around the application."""
@@ -221,11 +222,11 @@ class ServerProcess:
             async for number in signals:
                 if number == signal.SIGHUP:
                     self._reloads.set()
-                elif self.stopping.is_set():
-                    os._exit(FAILED)
-                else:
+                elif not self.stopping.is_set():
                     logger.info("stopping: %s", signal.Signals(number).name)
                     self.stopping.set()
+                elif self.ends_at_second:
+                    os._exit(FAILED)
 
     async def _reconcile_on_signal(
         self, opened: Broker, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED

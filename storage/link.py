@@ -11,6 +11,7 @@ stored. A frame that cannot be read ends the link.
 """
 
 import logging
+from collections import deque
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ import msgspec
 import trio
 
 from storage import errors
-from storage.errors import StorageError
+from storage.errors import QueueFull, StorageError
 from storage.frames import READ_BYTES, Frames, frame
 from storage.local import LocalLog
 from storage.projection import Outcome
@@ -134,6 +135,7 @@ class _Link:
         self._stream = stream
         self._codec = codec
         self._answers: list[tuple[int, list[Answer]]] = []
+        self._held: deque[Asked] = deque()
         self._told = log.position
         self._forgotten = log.forgotten
         self._failed = False
@@ -141,14 +143,19 @@ class _Link:
 
     def committed(self) -> None:
         self._news.set()
+        while self._held and self._taken(self._held[0]):
+            self._held.popleft()
 
     async def listen(self) -> None:
         frames = Frames(Asked)
         while data := await self._stream.receive_some(READ_BYTES):
             for asked in frames.feed(data):
-                self._submit(asked)
+                if self._held or not self._taken(asked):
+                    self._held.append(asked)
 
-    def _submit(self, asked: Asked) -> None:
+    def _taken(self, asked: Asked) -> bool:
+        """False where the queue is full now: the other side has a bound of its own, and was told
+        there that it is not. What it holds waits here, in order."""
         commands: list[Any] = asked.commands
 
         def done(results: list[Result]) -> None:
@@ -158,9 +165,12 @@ class _Link:
         try:
             commands = [self._codec.read_command(data) for data in asked.commands]
             self._log.enqueue(commands, done, app=asked.app, cost=asked.cost)
-        except Exception as error:  # a full queue, or what is no command: nothing was taken
+        except QueueFull:
+            return False
+        except Exception as error:  # the log is closed, or it is no command: nothing was taken
             done([error] * len(asked.commands))
             self._news.set()
+        return True
 
     async def tell(self) -> None:
         """A task of its own: who reads slowly delays nobody else, and hears of several commits at

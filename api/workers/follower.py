@@ -39,6 +39,7 @@ class Follower(ServerProcess):
     ) -> None:
         super().__init__(_own(configuration, number), self._serving, _nothing, accept_loss=False)
         self.sockets = sockets
+        self.ends_at_second = False  # systemd tells everybody, and then the supervisor does
         self._control = told
         self._log = log
         self._requests = requests
@@ -86,6 +87,7 @@ class Follower(ServerProcess):
         await self._layered.wait()
         assert self._forwarding is not None
         await self._forwarding.run()
+        _end()
 
 
 def _own(configuration: Configuration, number: int) -> Configuration:

@@ -13,6 +13,7 @@ itself, for they are one server.
 """
 
 import logging
+from contextlib import suppress
 from typing import Any, cast
 
 import msgspec
@@ -112,11 +113,12 @@ class Forwarding:
     async def run(self) -> None:
         """Until the leader is gone, or this is cancelled."""
         frames = Frames(Replied)
-        while data := await self._stream.receive_some(READ_BYTES):
-            for replied in frames.feed(data):
-                answered, found = self._waiting.get(replied.number, (trio.Event(), []))
-                found.append(replied)
-                answered.set()
+        with suppress(trio.BrokenResourceError):
+            while data := await self._stream.receive_some(READ_BYTES):
+                for replied in frames.feed(data):
+                    answered, found = self._waiting.get(replied.number, (trio.Event(), []))
+                    found.append(replied)
+                    answered.set()
 
 
 def _passed(number: int, scope: Scope, body: bytes) -> Passed:

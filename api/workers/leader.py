@@ -5,6 +5,7 @@ supervisor starts comes as two streams over the control channel.
 """
 
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -39,12 +40,14 @@ class Leader(ServerProcess):
     ) -> None:
         super().__init__(configuration, self._serving, reload, accept_loss)
         self.sockets = sockets
+        self.ends_at_second = False  # systemd tells everybody, and then the supervisor does
         self._control = told
         self._welcome = welcome
         self._ready_is: Ready | None = None
         self._app: App | None = None
         self._left = trio.Event()
         self._count = 0
+        self._is_over = False
 
     @asynccontextmanager
     async def open(self, transports: Transports) -> AsyncIterator[Broker]:
@@ -74,7 +77,10 @@ class Leader(ServerProcess):
         async with trio.open_nursery() as nursery:
 
             def told(message: Message, descriptors: list[int]) -> None:
-                if isinstance(message, Follower):
+                if isinstance(message, Follower) and self._is_over:
+                    for one in descriptors:
+                        os.close(one)
+                elif isinstance(message, Follower):
                     nursery.start_soon(self._follower, opened, message.number, descriptors)
                 elif isinstance(message, Welcome) and self._ready_is is not None:
                     self._welcome(self._ready_is)
@@ -84,13 +90,14 @@ class Leader(ServerProcess):
             with trio.move_on_after(self.configuration.server.shutdown_grace_ms / 1000):
                 while self._count:
                     await self._left.wait()
+            self._is_over = True
             nursery.cancel_scope.cancel()
 
     async def _follower(self, opened: Broker, number: int, descriptors: list[int]) -> None:
         log, requests = map(control.stream, descriptors)
         self._count += 1
         try:
-            async with requests, trio.open_nursery() as nursery:
+            async with log, requests, trio.open_nursery() as nursery:
                 assert self._app is not None
                 nursery.start_soon(forwarding.answer, self._app, requests)
                 await admit(opened, log)

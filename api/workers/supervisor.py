@@ -1,7 +1,7 @@
 """The parent of all workers: holds the port, starts them, and starts again who ends.
 
     starting   the listening sockets, then the workers; the followers wait for the leader; when all
-               serve, the leader says so on standard output
+               serve, or could not at first (a full disk), the leader says so on standard output
     running    a follower that ends is started again alone. A leader that ends takes the followers
                along, and all are started again: their clients resume as after any kill
     stopping   SIGTERM or SIGINT: every worker drains, the leader last; a second signal kills them
@@ -55,7 +55,10 @@ class Worker:
 
     async def serving(self) -> bool:
         """Whether it came to serve; False when it has ended before."""
-        data = await self._channel.recv(MESSAGE_BYTES_MAX)
+        try:
+            data = await self._channel.recv(MESSAGE_BYTES_MAX)
+        except OSError:  # it has not even read what it was told
+            return False
         return bool(data) and isinstance(control.decode(data), Serving)
 
     def tell(self, message: Message, descriptors: list[int] | None = None) -> None:
@@ -80,10 +83,9 @@ class Supervisor:
         self._count = count
         self._sockets = sockets
         self._workers: dict[int, Worker] = {}
-        self._serving: set[int] = set()
+        self._settled: set[int] = set()  # those that serve, or could not
         self._stopping = trio.Event()
         self._was_welcome = False
-        self._refused: int | None = None
 
     async def run(self) -> int:
         """Until it is told to stop, or the leader fails; returns the exit status."""
@@ -93,17 +95,17 @@ class Supervisor:
             while True:
                 began = trio.current_time()
                 status = await self._lead()
-                if self._stopping.is_set() or self._refused is not None or status > 0:
+                if self._stopping.is_set() or status > 0:
                     break
                 logger.error("the leader ended (%s): all workers are started again", status)
                 pause_s = _next_pause(pause_s, trio.current_time() - began)
                 await trio.sleep(pause_s)
             nursery.cancel_scope.cancel()
-        return self._refused if self._refused is not None else abs(status)
+        return status if status >= 0 else FAILED
 
     async def _lead(self) -> int:
         """One leader's life, and its followers'."""
-        self._serving.clear()
+        self._settled.clear()
         async with self._started(self._plan, []) as leader, trio.open_nursery() as nursery:
             for number in range(1, self._count):  # at once: to import everything takes them longest
                 nursery.start_soon(self._keep, number, leader)
@@ -121,10 +123,7 @@ class Supervisor:
             status = await self._follow(number, leader)
             if self._stopping.is_set():
                 return
-            if status > 0 and not self._was_welcome and self._refused is None:
-                self._refused = status  # it cannot start at all, and has said why
-                leader.signal(signal.SIGTERM)
-                return
+            self._tried(number)
             logger.error("worker %d ended (%s): it is started again", number, status)
             pause_s = _next_pause(pause_s, trio.current_time() - began)
             await trio.sleep(pause_s)
@@ -142,15 +141,17 @@ class Supervisor:
                     self._serves(follower)
                 return await follower.process.wait()
         finally:
-            self._serving.discard(number)
             for end in (end for pair in pairs for end in pair):
                 end.close()
 
     def _serves(self, worker: Worker) -> None:
-        self._serving.add(worker.number)
         worker.serves.set()
         logger.info("worker %d serves", worker.number)
-        if len(self._serving) == self._count and not self._was_welcome:
+        self._tried(worker.number)
+
+    def _tried(self, number: int) -> None:
+        self._settled.add(number)
+        if len(self._settled) == self._count and not self._was_welcome:
             self._was_welcome = True
             self._plan = msgspec.structs.replace(self._plan, accept_loss=False, is_new=False)
             self._workers[0].tell(Welcome())

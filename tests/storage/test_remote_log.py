@@ -48,9 +48,12 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened(forks: Forks, path: Path, settings: LogSettings) -> AsyncIterator[Opened]:
+async def opened(
+    forks: Forks, path: Path, settings: LogSettings, writers: LogSettings | None = None
+) -> AsyncIterator[Opened]:
+    """`writers`: the settings of its process, if they are others."""
     wall = path.parent / "wall"
-    process, stream, orders = forks.writer(path, wall, settings)
+    process, stream, orders = forks.writer(path, wall, writers or settings)
     try:
         async with open_remote(
             path, ledger(), LedgerCodec(), stream, wall=MappedWall(wall), settings=settings
@@ -130,6 +133,23 @@ async def test_what_waits_when_the_writer_dies_is_unknown_and_the_rest_is_there(
                 [*numbered(20), "unknown", "anew"],
             )
     assert verify(path, ledger(), LogSettings(), lambda *_: None) == []
+
+
+async def test_what_was_taken_here_is_not_refused_because_others_fill_the_queue(
+    forks: Forks, path: Path, wall: Wall
+) -> None:
+    """It waits, and keeps its order: who posted it was told that there was room."""
+    answers: list[Any] = []
+    full = LogSettings(queue_commands_max=3)
+    with trio.fail_after(STUCK_S):
+        async with opened(forks, path, LogSettings(), full) as one:
+            await one.orders("hold")
+            for text in numbered(50):
+                one.log.enqueue([Post("c", text)], answers.extend, app="app")
+            await one.orders("go")
+            await post(one.log, "last")
+            assert [type(answer).__name__ for answer in answers] == ["Outcome"] * 50
+            assert await texts(one.log) == [*numbered(50), "last"]
 
 
 async def test_whoever_opens_it_without_a_writer_is_told(path: Path, wall: Wall) -> None:
