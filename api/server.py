@@ -15,8 +15,10 @@ ready, and says so.
 import logging
 import os
 import signal
+import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,9 +30,10 @@ from api import serving, tls
 from api.admin import service
 from api.config import ConfigError, Configuration
 from api.config.catalogue import ProcessSettings
-from api.push.transports import build_transports
+from api.push.transports import Transports, build_transports
 from api.reconciling import reconcile
 from api.reloading import Reloader
+from api.request_guard import App
 from api.structured_logging import log_the_uncaught
 from api.tls import DevCertificate
 from api.tracing import off
@@ -66,10 +69,13 @@ def run(
     """
     rest_garbage_collector()
     log_the_uncaught()
-    return trio.run(_Server(configuration, ready, reload, accept_loss).run)
+    return trio.run(ServerProcess(configuration, ready, reload, accept_loss).run)
 
 
-class _Server:
+class ServerProcess:
+    """A server that is one process. What api.workers does otherwise, where several share one, are
+    the methods with a default here."""
+
     def __init__(
         self,
         configuration: Configuration,
@@ -77,47 +83,74 @@ class _Server:
         reload: Callable[[], Configuration],
         accept_loss: bool,
     ) -> None:
-        self._configuration = configuration
+        self.configuration = configuration
         self._ready = ready
         self._reload = reload
         self._accept_loss = accept_loss
-        self._stopping = trio.Event()
+        self.stopping = trio.Event()
         self._listening = trio.Event()
         self._reloads = trio.Event()
 
     async def run(self) -> int:
-        certificate, context = _transport_security(self._configuration.process)
-        off.require(self._configuration.server)
+        certificate, context = _transport_security(self.configuration.process)
+        off.require(self.configuration.server)
         async with trio.open_nursery() as nursery:
             await nursery.start(self._receive_signals)
             status = await self._with_broker(certificate, context)
             nursery.cancel_scope.cancel()
         return status
 
-    async def _with_broker(
-        self, certificate: DevCertificate | None, context: ssl.SSLContext | None
-    ) -> int:
-        configuration = self._configuration
-        declared = configuration.declared
-        transports = build_transports(configuration.push, configuration.data)
-        opening = broker.open(
-            configuration.data,
-            settings=configuration.broker,
+    def open(self, transports: Transports) -> AbstractAsyncContextManager[Broker]:
+        """The broker to serve."""
+        declared = self.configuration.declared
+        return broker.open(
+            self.configuration.data,
+            settings=self.configuration.broker,
             accept_loss=self._accept_loss,
             create_app=not (declared.apps or declared.keys),
             transports=transports.by_type,
             delivers=self._listening,
         )
-        async with transports, opening as opened:
-            await reconcile(opened, declared)
-            async with trio.open_nursery() as nursery:
+
+    async def prepare(self, opened: Broker) -> None:
+        """Before anything is served."""
+        await reconcile(opened, self.configuration.declared)
+
+    def beside(self, opened: Broker) -> Sequence[Callable[..., Awaitable[None]]]:
+        """What goes on until the server stops; what is asked of the admin socket is finished
+        then."""
+        grace_s = self.configuration.server.shutdown_grace_ms / 1000
+        return (partial(service.serve, opened, self.configuration.data, grace_s=grace_s),)
+
+    def sharing(self, opened: Broker) -> AbstractAsyncContextManager[None]:
+        """Around all that is served."""
+        return nullcontext()
+
+    sockets: Sequence[socket.socket] = ()
+    ends_at_second = True  # signal, whatever is under way
+    reconciles = True  # what is declared, when it is read again
+
+    def layer(self, app: App) -> App:
+        """What is put around the application."""
+        return app
+
+    async def _with_broker(
+        self, certificate: DevCertificate | None, context: ssl.SSLContext | None
+    ) -> int:
+        configuration = self.configuration
+        transports = build_transports(configuration.push, configuration.data)
+        async with transports, self.open(transports) as opened:
+            await self.prepare(opened)
+            async with self.sharing(opened), trio.open_nursery() as nursery:
                 await nursery.start(self._beside, opened, context)
                 serve = partial(
                     serving.serve,
                     ssl_context=context,
                     transports=transports,
-                    shutdown=self._stopping,
+                    shutdown=self.stopping,
                     sandbox=configuration.process.sandbox,
+                    sockets=self.sockets,
+                    layer=self.layer,
                 )
                 listening = await nursery.start(serve, opened, configuration.server)
                 self._listening.set()
@@ -131,24 +164,24 @@ class _Server:
         context: ssl.SSLContext | None,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """What goes on until the server stops; operations of the admin socket are finished then."""
-        grace_s = self._configuration.server.shutdown_grace_ms / 1000
         async with trio.open_nursery() as nursery:
-            serve = partial(service.serve, grace_s=grace_s)
-            await nursery.start(serve, opened, self._configuration.data)
+            for task in self.beside(opened):
+                await nursery.start(task)
             nursery.start_soon(self._stop_on_failure, opened)
-            reloader = Reloader(opened, self._configuration, context, self._reload)
+            reloader = Reloader(
+                opened, self.configuration, context, self._reload, reconciles=self.reconciles
+            )
             nursery.start_soon(self._reload_on_signal, reloader)
             task_status.started()
-            await self._stopping.wait()
+            await self.stopping.wait()
             nursery.cancel_scope.cancel()
 
     async def _stop_on_failure(self, opened: Broker) -> None:
         reason = await opened.wait_failed()
-        linger_ms = self._configuration.server.storage_failure_linger_ms
+        linger_ms = self.configuration.server.storage_failure_linger_ms
         logger.critical("writing has failed, reads go on for %d ms: %s", linger_ms, reason)
         await trio.sleep(linger_ms / 1000)
-        self._stopping.set()
+        self.stopping.set()
 
     async def _receive_signals(
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -158,11 +191,11 @@ class _Server:
             async for number in signals:
                 if number == signal.SIGHUP:
                     self._reloads.set()
-                elif self._stopping.is_set():
-                    os._exit(FAILED)
-                else:
+                elif not self.stopping.is_set():
                     logger.info("stopping: %s", signal.Signals(number).name)
-                    self._stopping.set()
+                    self.stopping.set()
+                elif self.ends_at_second:
+                    os._exit(FAILED)
 
     async def _reload_on_signal(self, reloader: Reloader) -> None:
         while True:

@@ -11,10 +11,9 @@ Touches no signal, prints nothing and ends no process: that is `api.server`'s, w
 What it does to the process is raise the soft limit of file descriptors, up to the hard one.
 """
 
-import os
+import socket
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -22,6 +21,7 @@ from typing import cast
 import trio
 
 from api import listener
+from api.addresses import CannotListen, named
 from api.app import create_app
 from api.listener import Listening
 from api.metrics import served
@@ -34,10 +34,6 @@ from api.request_guard import App
 from api.settings import ServerSettings
 from api.tracing.off import tracing
 from broker import Broker
-
-
-class CannotListen(OSError):
-    """The address is taken, not ours, or not permitted."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +70,12 @@ async def serve(
     transports: Transports | None,
     shutdown: trio.Event,
     sandbox: bool = False,
+    sockets: Sequence[socket.socket] = (),
+    layer: Callable[[App], App] = lambda app: app,
     task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until `shutdown` is set or it is cancelled. Raises CannotListen, ConfigError."""
+    """Serve until `shutdown` is set or it is cancelled. Raises CannotListen, ConfigError.
+    `sockets`: listening already; `layer`: what is put around the application."""
     made = create_app(broker, settings, sandbox=sandbox, transports=transports)
     refused: CannotListen | None = None
     async with (
@@ -84,10 +83,10 @@ async def serve(
         realtime(broker, settings) as connections,
         trio.open_nursery() as nursery,
     ):
-        app = traces.wrap(cast("App", made))  # Quart types the same messages more closely
-        listen = partial(listener.serve, realtime=connections, shutdown=shutdown)
+        app = traces.wrap(layer(cast("App", made)))  # Quart types the same messages more closely
+        listen = partial(listener.serve, realtime=connections, shutdown=shutdown, sockets=sockets)
         try:
-            with _named(settings.host, settings.port):
+            with named(settings.host, settings.port):
                 listening = await nursery.start(listen, app, settings, ssl_context)
             sources = Sources(broker, listening.admission, connections, LoopLag(), traces.outcomes)
             await nursery.start(served.tell, sources, shutdown)
@@ -105,22 +104,9 @@ async def serve(
 async def _measure(
     nursery: trio.Nursery, sources: Sources, settings: ServerSettings, shutdown: trio.Event
 ) -> None:
-    with _named(settings.metrics_host, settings.metrics_port):
+    with named(settings.metrics_host, settings.metrics_port):
         await nursery.start(partial(metrics.serve, shutdown=shutdown), sources, settings)
     nursery.start_soon(sources.loop_lag.run, shutdown)
 
 
-@contextmanager
-def _named(host: str, port: int) -> Iterator[None]:
-    """Raises CannotListen with the address for what the system says."""
-    try:
-        yield
-    except OSError as error:
-        raise CannotListen(f"cannot listen on {host} port {port}: {_reason(error)}") from error
-
-
-def _reason(error: OSError) -> str:
-    """What the system said, without the numbers that trio and asyncio put around it."""
-    if error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    return error.strerror or str(error)
+__all__ = ["CannotListen", "Server", "serve", "serve_in"]

@@ -19,6 +19,7 @@ KIB = 1024
 MIB = 1024 * KIB
 
 PORT_MAX = 65_535
+WORKERS_MAX = 64
 HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 MAY_BE_ZERO = frozenset(
     {
@@ -38,6 +39,9 @@ class ServerSettings:
     host: str = setting("127.0.0.1", "host name or address", "interface to listen on")
     port: int = setting(8080, "TCP port", "port to listen on; 0 lets the system choose")
     backlog: int = setting(4096, "connections", "connections the system queues before we accept")
+    workers: int = setting(
+        1, "processes", "processes that serve clients together; beyond 1, see docs/workers.md"
+    )
     metrics_host: str = setting(
         "127.0.0.1", "host name or address", "interface for metrics; they ask for no credentials"
     )
@@ -132,6 +136,8 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         check_positive(self, MAY_BE_ZERO)
+        if self.workers > WORKERS_MAX:
+            raise ValueError(f"workers is at most {WORKERS_MAX}, not {self.workers}")
         for name, port in (("port", self.port), ("metrics_port", self.metrics_port)):
             if port > PORT_MAX:
                 raise ValueError(f"{name} is at most {PORT_MAX}, not {port}")

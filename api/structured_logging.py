@@ -1,7 +1,8 @@
 """Log lines: one JSON object each, on standard error, and never a secret in one.
 
 Owns the root logger of a process. Every line has time, level, logger, message and, while a request
-is served, its id, and that of its trace where there are traces; an exception adds its stack.
+is served, its id, and that of its trace where there are traces; an exception adds its stack, one of
+several workers its number.
 
 Invariant: whatever a caller logs, what leaves went through `scrub`: key strings, credentials of
 Authorization headers, tokens and keys in queries and JSON, JWTs and private keys become `***`. It
@@ -52,11 +53,18 @@ def scrub(text: str) -> str:
 
 
 class JsonLines(logging.Formatter):
+    """`worker`: which of several processes says it; None of one that is alone."""
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self.worker = worker
+
     def format(self, record: logging.LogRecord) -> str:
         fields = {
             "time": _iso(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
+            "worker": self.worker,
             "message": _bounded(scrub(record.getMessage())),
             "request_id": scrub(request_id.get() or "") or None,
             "trace_id": trace_id(),
@@ -84,10 +92,11 @@ class ScrubbedStream(logging.StreamHandler):  # type: ignore[type-arg] # subscri
             return
 
 
-def configure(level: str) -> None:
-    """Make this process log as described above. `level`: the least severe that is written."""
+def configure(level: str, worker: int | None = None) -> None:
+    """Make this process log as described above. `level`: the least severe that is written.
+    `worker`: its number, where several serve together."""
     handler = ScrubbedStream()
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonLines(worker))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
 

@@ -23,7 +23,16 @@ from bench import (
     rest,
     versions,
 )
-from bench.realtime import appends, connections, deltas, fanout, filters, publish, stalled
+from bench.realtime import (
+    appends,
+    connections,
+    deltas,
+    fanout,
+    filters,
+    publish,
+    stalled,
+    workers,
+)
 from bench.scale import Scale
 from bench.tables import Result, Table
 
@@ -48,6 +57,7 @@ _MODULES = {
     "open": opening,
     "publish": publish,
     "fanout": fanout,
+    "workers": workers,
     "connections": connections,
     "stalled": stalled,
     "deltas": deltas,

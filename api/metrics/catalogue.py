@@ -81,7 +81,7 @@ def _series(counts: Mapping[Any, int]) -> Series:
 
 
 def _written(name: str) -> Callable[[Moment], float]:
-    return lambda now: float(getattr(now.broker.log.writer.metrics, name))
+    return lambda now: float(getattr(now.broker.log.metrics, name))
 
 
 def _kept(name: str) -> Callable[[Moment], float]:

@@ -22,6 +22,7 @@ ROWS = {
     "open": [4],
     "publish": [2 * 2, 3],
     "fanout": [2, 2],
+    "workers": [2, 4],
     "connections": [1, TINY.rounds],
     "stalled": [3],
     "deltas": [2 * 2, 2 * 4],

@@ -110,7 +110,7 @@ class Story:
                 await subscriber.until_left(self.ghosts)
             nursery.cancel_scope.cancel()
 
-    def check(self) -> None:
+    def check(self, kills: int = KILLS) -> None:
         published = {
             f"{publisher.name}-{number}": serial
             for publisher in self.publishers
@@ -127,7 +127,7 @@ class Story:
             mine = [name for name, _ in first if name.startswith(f"{publisher.name}-")]
             assert mine == [f"{publisher.name}-{number}" for number in range(publisher.sent)]
         for client in self.clients:
-            assert client.resumed == KILLS
+            assert client.resumed == kills
 
 
 class Rest:
