@@ -134,7 +134,12 @@ class Rest:
     def __init__(self, server: ServerProcess) -> None:
         name, _, secret = KEY.partition(":")
         url = f"http://localhost:{server.port}"
-        self._client = httpx.AsyncClient(base_url=url, auth=(name, secret), timeout=30)
+        self._client = httpx.AsyncClient(
+            base_url=url,
+            auth=(name, secret),
+            timeout=30,
+            limits=httpx.Limits(max_keepalive_connections=0),  # one may be to who is just killed
+        )
 
     async def close(self) -> None:
         await self._client.aclose()
