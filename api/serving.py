@@ -71,7 +71,7 @@ async def serve(
     layer: Callable[[App], App] = lambda app: app,
     task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until `shutdown` is set or it is cancelled. Raises CannotListen. `sockets`: listening
+    """Serve until `shutdown` is set or it is cancelled. Raises CannotListen. `sockets`: bound
     already; `layer`: what is put around the application."""
     made = create_app(broker, settings, sandbox=sandbox, transports=transports)
     app = layer(cast("App", made))  # Quart types the same messages more closely
