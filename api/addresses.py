@@ -1,6 +1,8 @@
 """Listening on an address, and saying why that cannot be."""
 
+import errno
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +20,32 @@ async def open_listeners(settings: ServerSettings) -> list[trio.SocketListener]:
     return await trio.open_tcp_listeners(
         settings.port, host=settings.host, backlog=settings.backlog
     )
+
+
+async def bound_sockets(settings: ServerSettings) -> list[socket.socket]:
+    """As `open_listeners`, but nobody can connect before somebody listens."""
+    found = await trio.socket.getaddrinfo(
+        settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    bound: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in found:
+            try:
+                one = socket.socket(family, kind, protocol)
+            except OSError as error:  # a system without IPv6
+                if error.errno != errno.EAFNOSUPPORT or family == socket.AF_INET:
+                    raise
+                continue
+            bound.append(one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind(address)
+    except OSError:
+        for one in bound:
+            one.close()
+        raise
+    return bound
 
 
 @contextmanager

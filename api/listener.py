@@ -99,9 +99,11 @@ async def serve(
     task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `shutdown` is set or we are cancelled; accepted requests finish either way.
-    `sockets`: those to accept from, if they listen already."""
+    `sockets`: those to accept from, if they are bound already."""
     descriptors = raise_limit(settings.file_descriptors_min)
     admission = Admission(settings, _connections_max(settings, descriptors))
+    for one in sockets:
+        one.listen(settings.backlog)
     listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in sockets]
     listeners = listeners or await open_listeners(settings)
     _prepare(listeners, settings)

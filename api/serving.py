@@ -75,7 +75,7 @@ async def serve(
     task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `shutdown` is set or it is cancelled. Raises CannotListen, ConfigError.
-    `sockets`: listening already; `layer`: what is put around the application."""
+    `sockets`: bound already; `layer`: what is put around the application."""
     made = create_app(broker, settings, sandbox=sandbox, transports=transports)
     refused: CannotListen | None = None
     async with (

@@ -1,16 +1,16 @@
 """The parent of all workers: holds the port, starts them, and starts again who ends.
 
-    starting   the listening sockets, then the workers; the followers wait for the leader; when all
-               serve, or could not at first (a full disk), the leader says so on standard output
+    starting   the sockets, then the workers; the followers wait for the leader; when all serve, or
+               could not at first (a full disk), the leader says so on standard output
     running    a follower that ends is started again alone. A leader that ends takes the followers
                along, and all are started again: their clients resume as after any kill
     stopping   SIGTERM or SIGINT: every worker drains, the leader last; a second signal kills them
     SIGHUP     every worker reads its settings again; what is declared, the leader puts into the log
 
 The sockets are inherited, so a connection that comes while nobody runs waits in the system's queue,
-and whoever is free takes the next. Workers that fail again and again are given more and more time.
-A leader that says that it failed (the disk, or it cannot start) is not started again: its status is
-ours, and whoever started us decides.
+and whoever is free takes the next; before the first leader serves, nobody can connect. Workers that
+fail again and again are given more and more time. A leader that says that it failed (the disk, or
+it cannot start) is not started again: its status is ours, and whoever started us decides.
 
 Refuses to serve, or to open the log.
 """
@@ -29,7 +29,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from api.addresses import named, open_listeners
+from api.addresses import bound_sockets, named
 from api.config import ConfigError, Configuration
 from api.settings import PORT_MAX, ServerSettings
 from api.workers import control
@@ -230,17 +230,16 @@ def run(configuration: Configuration, plan: Plan) -> int:
 
 async def _supervise(settings: ServerSettings, plan: Plan) -> int:
     with named(settings.host, settings.port):
-        listeners = await _bound(settings)
-    sockets = [socket.socket(fileno=one.socket.detach()) for one in listeners]
+        sockets = await _bound(settings)
     return await Supervisor(plan, settings.workers, sockets).run()
 
 
-async def _bound(settings: ServerSettings) -> list[trio.SocketListener]:
+async def _bound(settings: ServerSettings) -> list[socket.socket]:
     """Workers whose supervisor was killed just now may not be quite gone."""
     deadline = trio.current_time() + BIND_PATIENCE_S
     while True:
         try:
-            return await open_listeners(settings)
+            return await bound_sockets(settings)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or trio.current_time() > deadline:
                 raise

@@ -152,6 +152,19 @@ async def test_what_was_taken_here_is_not_refused_because_others_fill_the_queue(
             assert await texts(one.log) == [*numbered(50), "last"]
 
 
+async def test_a_disk_that_fails_at_the_writer_has_failed_here_and_reads_go_on(
+    forks: Forks, path: Path, wall: Wall
+) -> None:
+    with trio.fail_after(STUCK_S):
+        async with opened(forks, path, LogSettings()) as one:
+            await post(one.log, *numbered(5))
+            await one.orders("fail")
+            await one.log.failure.wait()
+            with pytest.raises(LogFailed, match="the disk is gone"):
+                await post(one.log, "no")
+            assert await texts(one.log) == numbered(5)
+
+
 async def test_whoever_opens_it_without_a_writer_is_told(path: Path, wall: Wall) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     await theirs.aclose()

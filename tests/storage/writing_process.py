@@ -5,6 +5,7 @@ and opened nothing forks a writer for each log (as tests/crash/zygote.py does). 
 sockets: the link, and one for the test's own orders:
 
     hold    no command is taken until `go`       rebuild    and trim CUTS: maintenance
+    fail    as if a write had: it is the last
     wall    is no order: the clock lies in a file that both map
 
 It ends, whole, when the test closes the orders' socket.
@@ -18,13 +19,14 @@ import struct
 import subprocess
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import trio
 
-from storage import Cut, LocalLog, LogSettings, Stream, open_log, opening, serve_link
+from storage import Cut, LocalLog, LogFailed, LogSettings, Stream, open_log, opening, serve_link
 from storage.engine import Writer
 from tests.crash.tracing import ROOT, python
 from tests.storage.conftest import probe_here
@@ -122,6 +124,10 @@ async def write(plan: list[Any], link: int, orders: int) -> None:
         nursery.cancel_scope.cancel()
 
 
+def failing(_: Writer) -> bool:
+    raise LogFailed("the disk is gone")
+
+
 async def obey(log: LocalLog, orders: Any) -> None:
     go, held = Event(), Event()
 
@@ -140,6 +146,9 @@ async def obey(log: LocalLog, orders: Any) -> None:
                 await trio.to_thread.run_sync(held.wait)
             elif order == "go":
                 go.set()
+            elif order == "fail":
+                with suppress(LogFailed):
+                    await log.maintain(failing)
             elif order == "rebuild":
                 await log.rebuild()
             else:
