@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import trio
-
 from bench.acknowledged import Wrong
 from bench.load import comparing
 from bench.load.options import Options
@@ -105,12 +103,8 @@ class Plan:
         return whole * result.achieved_per_s / done if whole and done else None
 
 
-async def run(work: Path, scale: Scale) -> list[Table]:
-    """Each run has an event loop of its own, and this one has none of it."""
-    return await trio.to_thread.run_sync(_run, work, scale)
-
-
-def _run(work: Path, scale: Scale) -> list[Table]:
+def run(work: Path, scale: Scale) -> list[Table]:
+    """Each run of the load generator has an event loop of its own."""
     session = Session("", work)
     tables = []
     with comparing.contenders(work / "peers") as taking_part:

@@ -21,6 +21,7 @@ from bench.load.contenders import Contender, contender
 from bench.load.driver import Ability, Refused, Unknown
 from bench.load.lanes import Overrun
 from bench.load.options import HELP, BadOption, Options, flag
+from bench.load.peers.local import PeerFailed
 from bench.load.pushing import push_contender
 from bench.load.report import on_request
 from bench.load.searching import Wrong
@@ -30,7 +31,7 @@ from bench.server_process import ServerFailed
 from broker.process import rest_garbage_collector
 
 Function = Callable[..., Any]
-_FAILURES = (Refused, Unknown, ServerFailed, Overrun, Wrong)
+_FAILURES = (Refused, Unknown, ServerFailed, Overrun, Wrong, PeerFailed)
 _TYPES = {int: click.INT, float: click.FLOAT, str: click.STRING}
 
 

@@ -35,12 +35,12 @@ ROWS = {
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-async def test_runs(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch):
+def test_runs(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(redis_peer, "installed", lambda: False)
     monkeypatch.setattr(nats_peer, "installed", lambda: False)
     monkeypatch.setattr(peers, "MODULES", {"tidelog": peers.MODULES["tidelog"]})
     monkeypatch.setattr(measuring, "_LIMIT_S", TINY.turn_s)
-    result = await measure(BENCHMARKS[name], TINY, tmp_path, "a test")
+    result = measure(BENCHMARKS[name], TINY, tmp_path, "a test")
     assert [len(table.rows) for table in result.tables] == ROWS[name]
     for table in result.tables:
         assert {len(row) for row in table.rows} == {len(table.columns)}
@@ -48,8 +48,8 @@ async def test_runs(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.skipif(not redis_peer.installed(), reason="no redis-server")
-async def test_the_peer_is_in_every_row(tmp_path: Path):
-    result = await measure(BENCHMARKS["log"], TINY, tmp_path, "a test")
+def test_the_peer_is_in_every_row(tmp_path: Path):
+    result = measure(BENCHMARKS["log"], TINY, tmp_path, "a test")
     matrix, _, disturbed = result.tables
     for table, contenders in ((matrix, 4), (disturbed, 5)):
         names = [str(row[2]) for row in table.rows]

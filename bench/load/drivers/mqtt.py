@@ -13,8 +13,7 @@ missing or doubled, is not among the abilities.
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from itertools import count
 from typing import Any, cast
 
@@ -23,6 +22,7 @@ from gmqtt.storage import PersistentStorage
 
 from bench.load.driver import Ability, Address, Backend, Receive, Refused
 from bench.load.drivers.answers import Answer, answer, asked, lose
+from bench.load.drivers.opened import opened
 from bench.load.drivers.unable import Unable
 
 NAME = "mqtt"
@@ -47,14 +47,8 @@ class Mqtt:
     def __init__(self, address: Address) -> None:
         self._address = address
 
-    @asynccontextmanager
-    async def connect(self) -> AsyncIterator["MqttConnection"]:
-        connection = MqttConnection(self._address)
-        try:
-            await connection.open()
-            yield connection
-        finally:
-            await connection.aclose()
+    def connect(self) -> AbstractAsyncContextManager["MqttConnection"]:
+        return opened(MqttConnection(self._address))
 
 
 class _Unanswered(PersistentStorage):  # type: ignore[misc]  # gmqtt has no types

@@ -3,17 +3,24 @@
 Nothing in nats-py's interface loses a connection without a goodbye, or stops reading: for both its
 transport is taken hold of, here and nowhere else. Nor does it tell who waits for an answer that the
 connection is lost, but by a callback when it has closed.
+
+Its `flush` does not say that the server has read what was sent before: the PING goes straight to
+the socket, and may overtake commands that wait in a buffer to be written together. An `Echo` does:
+a message to an inbox of our own takes the way that all commands take.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import Any, cast
 
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error
 
-from bench.load.driver import Address
+from bench.load.driver import Address, Unknown
+from bench.load.drivers.answers import Answer, answer, asked, lose
 
 FOR_EVER_S = 10**8
 _BUFFER_BYTES = 1 << 20
@@ -44,6 +51,43 @@ async def subscribe(
     """Without limits: nats-py drops what is above them, and a subscriber that lags is the broker's
     to drop."""
     await client.subscribe(subject, cb=received, pending_msgs_limit=0, pending_bytes_limit=0)
+
+
+class Echo:
+    """Messages to ourselves: one that has come back followed all that was sent before it."""
+
+    def __init__(self) -> None:
+        self._client = Client()
+        self._inbox = ""
+        self._numbers = count(1)
+        self._unanswered: dict[str, Answer] = {}
+
+    async def open(self, client: Client) -> None:
+        self._client = client
+        self._inbox = client.new_inbox()
+        await subscribe(client, f"{self._inbox}.*", self._came)
+
+    async def back(self) -> None:
+        """Raises Unknown when the connection is lost."""
+        number = str(next(self._numbers))
+        future = self._unanswered[number] = asked()
+        try:
+            await self._client.publish(f"{self._inbox}.{number}")
+        except Error as error:
+            raise Unknown(str(error)) from error
+        await future
+
+    def lose(self) -> None:
+        lose(self._unanswered.values())
+        self._unanswered.clear()
+
+    async def _came(self, message: Msg) -> None:
+        answer(self._unanswered.pop(number_of(message)))
+
+
+def number_of(message: Msg) -> str:
+    """The last token of its subject."""
+    return message.subject.rpartition(".")[2]
 
 
 async def cut(client: Client) -> None:

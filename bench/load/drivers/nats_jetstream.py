@@ -7,8 +7,7 @@ behind the last sequence it received. JetStream reads forwards only: the newest 
 channel are found by looking at wider and wider ends of the stream until enough are in one.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from itertools import count
 
 from nats.aio.client import Client
@@ -20,6 +19,7 @@ from nats.js.client import JetStreamContext
 from bench.load.driver import Ability, Address, Backend, Receive, Refused
 from bench.load.drivers import nats_client
 from bench.load.drivers.answers import Answer, answer, asked, lose
+from bench.load.drivers.opened import opened
 from bench.load.drivers.unable import Unable
 
 NAME = "nats-jetstream"
@@ -44,14 +44,8 @@ class NatsJetStream:
         self.promise = _SYNCED if is_synced else _UNSYNCED
         self._address = address
 
-    @asynccontextmanager
-    async def connect(self) -> AsyncIterator["JetStreamConnection"]:
-        connection = JetStreamConnection(self._address)
-        try:
-            await connection.resume()
-            yield connection
-        finally:
-            await connection.aclose()
+    def connect(self) -> AbstractAsyncContextManager["JetStreamConnection"]:
+        return opened(JetStreamConnection(self._address))
 
 
 class _Subscription:
@@ -123,6 +117,9 @@ class JetStreamConnection(Unable):
     async def cut(self) -> None:
         await nats_client.cut(self._client)
 
+    async def open(self) -> None:
+        await self.resume()
+
     async def resume(self) -> None:
         client = self._connected = await nats_client.connected(self._address, self._lost)
         self._inbox = client.new_inbox()
@@ -160,7 +157,7 @@ class JetStreamConnection(Unable):
         await self._context.add_consumer(_STREAM, config)
 
     async def _answered(self, message: Msg) -> None:
-        future = self._unanswered.pop(message.subject.rpartition(".")[2], None)
+        future = self._unanswered.pop(nats_client.number_of(message), None)
         if future is not None:
             answer(future, _refusal(message.data))
 

@@ -1,14 +1,14 @@
 """Redis PUBLISH and SUBSCRIBE: nothing is kept, and who is not there has missed it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 from redis.asyncio.connection import Connection as Wire
 from redis.exceptions import ConnectionError as WireLost
 
 from bench.load.driver import Ability, Address, Backend, Receive
 from bench.load.drivers.answers import Answer, answer, asked, lose
+from bench.load.drivers.opened import opened
 from bench.load.drivers.redis_pipe import Pipe, connect, reply, wire
 from bench.load.drivers.unable import Unable
 
@@ -24,13 +24,8 @@ class RedisPubSub:
     def __init__(self, address: Address) -> None:
         self._address = address
 
-    @asynccontextmanager
-    async def connect(self) -> AsyncIterator["PubSubConnection"]:
-        connection = PubSubConnection(self._address)
-        try:
-            yield connection
-        finally:
-            await connection.aclose()
+    def connect(self) -> AbstractAsyncContextManager["PubSubConnection"]:
+        return opened(PubSubConnection(self._address))
 
 
 class PubSubConnection(Unable):

@@ -7,8 +7,7 @@ connection's own too, and an entry there makes it begin again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from itertools import count
 from typing import Any
 
@@ -16,6 +15,7 @@ from redis.asyncio.connection import Connection as Wire
 from redis.exceptions import ConnectionError as WireLost
 
 from bench.load.driver import Ability, Address, Backend, Receive
+from bench.load.drivers.opened import opened
 from bench.load.drivers.redis_pipe import Pipe, connect, reply, wire
 from bench.load.drivers.unable import Unable
 
@@ -43,14 +43,8 @@ class RedisStreams:
         self.promise = PROMISES[appendfsync]
         self._address = address
 
-    @asynccontextmanager
-    async def connect(self) -> AsyncIterator["StreamsConnection"]:
-        connection = StreamsConnection(self._address)
-        try:
-            await connection.resume()
-            yield connection
-        finally:
-            await connection.aclose()
+    def connect(self) -> AbstractAsyncContextManager["StreamsConnection"]:
+        return opened(StreamsConnection(self._address))
 
 
 class StreamsConnection(Unable):
@@ -91,6 +85,9 @@ class StreamsConnection(Unable):
 
     async def cut(self) -> None:
         await self.aclose()
+
+    async def open(self) -> None:
+        await self.resume()
 
     async def resume(self) -> None:
         self._pipe = Pipe(self._address)

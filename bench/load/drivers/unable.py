@@ -6,6 +6,9 @@ from bench.load.driver import Receive
 class Unable:
     """The calls of a Connection that a driver may leave out."""
 
+    async def open(self) -> None:
+        """There is nothing to do before the first call."""
+
     async def history(self, channel: str, limit: int) -> list[bytes]:
         raise NotImplementedError
 

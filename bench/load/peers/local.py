@@ -3,8 +3,9 @@
 A peer listens on the loopback only, on a port that was free a moment ago; should another process
 have taken it meanwhile, the next one is tried. It is there once it has answered in its own
 protocol, and gone when the block ends, however it ends: asked first, killed after STOP_S, reaped
-either way. What it writes is in the given directory, with what it said in `NAME.log`, the end of
-which is in the error if it does not start.
+either way; and gone with the process that started it, should that be killed. What it writes is in
+the given directory, with what it said in `NAME.log`, the end of which is in the error if it does
+not start.
 """
 
 import importlib.util
@@ -97,7 +98,7 @@ class LocalPeer(ABC):
             port = free_port()
             with log.open("ab") as said:
                 process = subprocess.Popen(
-                    [str(self.binary), *self.arguments(work, port)],
+                    [*_tied(), str(self.binary), *self.arguments(work, port)],
                     cwd=work,
                     stdin=subprocess.DEVNULL,
                     stdout=said,
@@ -135,6 +136,13 @@ class LocalPeer(ABC):
         except OSError:
             pass
         return False
+
+
+def _tied() -> list[str]:
+    """To our life: a load generator that is killed ends no blocks. As util-linux does it, which
+    Debian always has; without it, that is all that is missing."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
 
 
 def free_port() -> int:

@@ -141,6 +141,22 @@ def test_a_connection_subscribes_to_several_channels(driver: Driver, channel: st
     run(driver, test)
 
 
+def test_a_subscription_is_in_force_when_it_returns(driver: Driver, channel: str):
+    """Also while its connection is writing something else."""
+
+    async def test(driver: Driver) -> None:
+        async with connections(driver, 2) as (publisher, subscriber):
+            for number in range(100):
+                received = Received()
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(subscriber.publish, f"{channel}:elsewhere", b"busy")
+                    await subscriber.subscribe(f"{channel}:{number}", received)
+                    await publisher.publish(f"{channel}:{number}", b"first")
+                    assert await received.until(1) == [b"first"]
+
+    run(driver, test)
+
+
 def test_history_is_the_newest_of_one_channel(driver: Driver, channel: str):
     able(driver, "history")
 

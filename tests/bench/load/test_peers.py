@@ -1,7 +1,10 @@
 """Peers start, answer, and are gone afterwards, whatever happens; what is absent is named."""
 
 import os
+import select
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,8 @@ from bench.load.peers import local
 from bench.load.peers.local import LocalPeer, PeerFailed
 from bench.realtime.wires import LOOPBACK
 from tests.bench.load.needed import needed
+
+STUCK_S = 120
 
 
 class Program(LocalPeer):
@@ -65,6 +70,32 @@ def test_a_peer_is_stopped_when_its_use_fails(tmp_path: Path):
     with pytest.raises(ZeroDivisionError), needed("redis").start(tmp_path / "peer") as address:
         raise ZeroDivisionError
     assert not is_running(address.pid)
+
+
+STARTED = """
+import sys
+from pathlib import Path
+from bench.load.peers import peer
+
+with peer("redis").start(Path(sys.argv[1])) as address:
+    print(address.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_peer_goes_with_the_process_that_started_it(tmp_path: Path):
+    needed("redis")
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTED, tmp_path / "peer"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as starting:
+        assert starting.stdout is not None
+        handle = os.pidfd_open(int(starting.stdout.readline()))
+        starting.kill()
+    ended, _, _ = select.select([handle], [], [], STUCK_S)
+    os.close(handle)
+    assert ended
 
 
 def test_a_port_that_another_takes_is_not_insisted_on(
