@@ -12,8 +12,12 @@ from typing import Any
 
 import click
 
-from api import structured_logging
-from api.cli import outcome
+# httpx loads a command line of its own where rich is installed, and goes on where it cannot. This
+# process has another one: it starts sooner, and a server is smaller by 4 MB.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+
+from api import structured_logging  # noqa: E402
+from api.cli import outcome  # noqa: E402
 
 COMMANDS = (
     "serve",

@@ -19,6 +19,7 @@ from typing import Any
 from unittest import mock
 
 from api.cli import run
+from tests.storage.conftest import probe_here
 
 ROOT = Path(__file__).parents[2]
 READY = re.compile(r"listening on (https?)://(\S+):(\d+)")
@@ -72,13 +73,15 @@ def tidelog(
 def inside(
     *arguments: str | Path, stdin: str = "", cwd: Path | None = None, **variables: str
 ) -> Ended:
-    """The same without a process of its own: what differs is not under test, and it is faster."""
+    """The same without a process of its own, nor one that checks the log at open: what differs is
+    not under test, and it is faster."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="\n") for _ in range(2))
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     with (
         mock.patch.dict(os.environ, environment(**variables), clear=True),
         mock.patch("sys.stdin", io.StringIO(stdin)),
+        mock.patch("storage.opening.probe", probe_here),
         redirect_stdout(out),
         redirect_stderr(err),
         chdir(cwd or Path.cwd()),

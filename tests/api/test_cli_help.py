@@ -1,5 +1,8 @@
 """Every command teaches itself: what it is for, an example, and each option; usage errors are 2."""
 
+import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import click
@@ -76,3 +79,21 @@ def test_usage_errors_of_the_real_command(arguments: list[str]) -> None:
     ended = tidelog(*arguments)
     assert (ended.status, ended.out) == (outcome.USAGE, "")
     assert "Usage: tidelog" in ended.err
+
+
+def test_a_server_does_not_load_what_only_the_dashboard_needs() -> None:
+    """Nor httpx's own command line, which would load it."""
+    code = (
+        "import sys, api.cli.serve, api.server; print({n.partition('.')[0] for n in sys.modules})"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        env=command_line.environment(),
+        timeout=command_line.WITHIN_S,
+        check=True,
+    )
+    loaded = ast.literal_eval(ended.stdout)
+    assert {"httpx", "quart"} <= loaded
+    assert not {"rich", "pygments"} & loaded

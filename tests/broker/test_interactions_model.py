@@ -43,9 +43,6 @@ CLIENTS = ["me", "you", None]
 ABOUT = (Kind.VERSIONS, Kind.ANNOTATIONS)
 
 
-pytestmark = pytest.mark.usefixtures("probe_in_process")
-
-
 class History:
     """One seed's steps, done to a broker and told to a model."""
 

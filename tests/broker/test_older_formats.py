@@ -15,6 +15,8 @@ import broker
 from broker import offline
 from storage import LogSettings
 
+pytestmark = pytest.mark.usefixtures("child_probe")
+
 FORMATS = sorted((Path(__file__).parents[1] / "fixtures").glob("format-*"))
 
 

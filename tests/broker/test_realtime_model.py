@@ -77,9 +77,6 @@ STREAMS = [
 ]
 
 
-pytestmark = pytest.mark.usefixtures("probe_in_process")
-
-
 class History:
     """One seed's steps, done to a log and told to a model."""
 

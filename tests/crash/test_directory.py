@@ -343,10 +343,10 @@ async def test_a_kill_during_creation_leaves_a_directory_that_opens(tmp_path: Pa
     for name, number in steps:
         path = tmp_path / f"{name}-{number}"
         journal = Journal().add(killed_at(Plan(str(path), rounds=1), name, number))
-        with reopened(path) as engine:
-            found = violations(engine, journal.acked, journal.sent)
-        assert not found, f"killed at {name} number {number}: {found}"
-        assert await publish(path, "goes on")
+        async with open_log(path, ledger(), wall=Wall()) as log:
+            found = violations(log.engine, journal.acked, journal.sent)
+            assert not found, f"killed at {name} number {number}: {found}"
+            assert (await log.submit(Post("c", "goes on"), app="app")).serials
 
 
 # Clocks

@@ -79,7 +79,7 @@ async def test_a_connection_of_then_is_resumed(data: Path) -> None:
 def test_it_is_verified_exported_and_backed_up_as_it_is(data: Path, tmp_path: Path) -> None:
     release = known(data)
     assert offline.verify(data, SETTINGS) == []
-    beside = ("vapid-key.pem",)
+    beside = (write.VAPID_KEY_FILE,)
     manifest = offline.backup(data, tmp_path / "backup", SETTINGS, beside)
     assert offline.restore(tmp_path / "backup", tmp_path / "restored", SETTINGS) == manifest
     lines = [line for line, _ in offline.export(data, SETTINGS)]
@@ -101,10 +101,10 @@ def test_what_is_written_today_has_every_event(tmp_path: Path) -> None:
     write.write(tmp_path / "data")
     release = known(tmp_path / "data")
     assert [question.path for question in release.questions if question.status >= 500] == []
-    found = {
-        msgspec.json.decode(line).get("event", {}).get("type")
-        for line, _ in offline.export(tmp_path / "data", SETTINGS)
-    }
+    lines = [msgspec.json.decode(line) for line, _ in offline.export(tmp_path / "data", SETTINGS)]
+    written = [line.get("event", {}) for line in lines]
+    assert any("lost_behind" in event for event in written)
+    found = {event.get("type") for event in written}
     events: tuple[type[Event], ...] = get_args(AnyEvent)
     tags = {event.__struct_config__.tag for event in events}
     assert tags - found == {"push.removed", "stats.removed"}  # gone with the app that they are of

@@ -3,8 +3,9 @@
     python -m tests.releases.write tests/fixtures/release-0.1.0
 
 It is written over the real APIs in several runs of the broker, so that it holds what a restart
-leaves behind, compacted, and asked. The answers are in answers.json beside the log, with the moment
-at which to ask; the clock stands still meanwhile. All secrets in it were made for it.
+leaves behind, restored once from a backup, compacted, and asked. The answers are in answers.json
+beside the log, with the moment at which to ask; the clock stands still meanwhile. All secrets in it
+were made for it.
 """
 
 import shutil
@@ -18,6 +19,7 @@ from typing import Any
 import msgspec
 import trio
 
+from api.push.vapid import KEY_FILE as VAPID_KEY_FILE
 from broker import BrokerSettings, offline
 from broker.events import ChannelClosed, ConnectionExpired
 from broker.push.events import DeliverySettled, PublishProgressed
@@ -44,9 +46,8 @@ class Release(msgspec.Struct):
     questions: list[Question]
 
 
-async def _write(path: Path) -> Release:
-    """In three runs of the broker: what clients do, what comes of it by itself, and who is there
-    when it ends."""
+async def _begin(path: Path) -> list[Question]:
+    """What clients do, and then what comes of it by itself."""
     async with served(path, BEGAN_MS) as directory:
         writer = Writer(directory, BEGAN_MS)
         await writing.tenancy(writer)
@@ -56,9 +57,21 @@ async def _write(path: Path) -> Release:
         await writing.beams(writer)
         await writing.matrix(writer, month_at(BEGAN_MS, UTC))
         await writing.left_behind(writer)
-        questions = writer.questions
     async with served(path, BEGAN_MS + 10 * MINUTE_MS, BRIEF, delivers=True) as directory:
         await directory.until(ChannelClosed, ConnectionExpired, PublishProgressed)
+    return writer.questions
+
+
+def _lose_and_restore(path: Path) -> None:
+    """As an operator does, so that the log knows of a loss."""
+    backup = path.with_name("backup")
+    offline.backup(path, backup, LogSettings(), (VAPID_KEY_FILE,))
+    shutil.rmtree(path)
+    offline.restore(backup, path, LogSettings())
+
+
+async def _end(path: Path, questions: list[Question]) -> Release:
+    """What is past its time, and who is there when it ends."""
     now_ms = BEGAN_MS + 20 * MINUTE_MS
     async with served(path, now_ms, delivers=True) as directory:
         writer = Writer(directory, now_ms)
@@ -68,7 +81,8 @@ async def _write(path: Path) -> Release:
         await writing.usage(writer)
         assert await directory.broker.sweep()
         connection = await writing.connections(writer)
-        return Release(now_ms + MINUTE_MS, writer.auth, connection, questions + writer.questions)
+        asked = questions + writer.questions
+        return Release(now_ms + MINUTE_MS, writer.auth, connection, asked)
 
 
 async def _ask(path: Path, release: Release) -> None:
@@ -80,7 +94,9 @@ async def _ask(path: Path, release: Release) -> None:
 def write(target: Path) -> None:
     with TemporaryDirectory() as directory:
         path, copy = Path(directory) / "data", Path(directory) / "copy"
-        release = trio.run(_write, path)
+        questions = trio.run(_begin, path)
+        _lose_and_restore(path)
+        release = trio.run(_end, path, questions)
         offline.compact(path, LogSettings())
         for name in WITHOUT:
             with suppress(FileNotFoundError):

@@ -173,7 +173,6 @@ STEPS: list[tuple[str | None, str | None]] = [
 ]
 
 
-@pytest.mark.usefixtures("probe_in_process")
 @pytest.mark.parametrize("is_after", [False, True])
 @pytest.mark.parametrize("at", [1, 2, 3])
 @pytest.mark.parametrize(("before", "after"), STEPS)

@@ -49,7 +49,7 @@ CHANNELS = ["push:a", "push:b", "push:c"]
 
 
 @pytest.fixture(autouse=True)
-def _quick(probe_in_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few devices are many."""
     monkeypatch.setattr("broker.push.removal.REMOVED_AT_ONCE", 3)
     monkeypatch.setattr("broker.push.removal.LOOKED_AT_MAX", 4)

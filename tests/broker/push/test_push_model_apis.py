@@ -26,7 +26,7 @@ LIMIT = 2
 
 
 @pytest.fixture(autouse=True)
-def _quick(probe_in_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few devices, and few topics, are many."""
     monkeypatch.setattr("broker.push.removal.REMOVED_AT_ONCE", 3)
     monkeypatch.setattr("broker.push.removal.TOPICS_AS_ONE", 2)
