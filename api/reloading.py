@@ -29,7 +29,8 @@ logger = logging.getLogger("tidelog.server")
 
 class Reloader:
     """`context`: what connections get their certificate from; None without TLS. `load`: reads the
-    configuration again."""
+    configuration again. `reconciles`: what is declared, too: of several processes on one log, one
+    does."""
 
     def __init__(
         self,
@@ -37,11 +38,14 @@ class Reloader:
         configuration: Configuration,
         context: ssl.SSLContext | None,
         load: Callable[[], Configuration],
+        *,
+        reconciles: bool = True,
     ) -> None:
         self._opened = opened
         self._running = {name: it.value for name, it in configuration.effective.items()}
         self._context = context
         self._load = load
+        self._reconciles = reconciles
 
     async def reload(self) -> None:
         """Raises nothing."""
@@ -49,13 +53,15 @@ class Reloader:
             wanted = self._load()
             changed = self._changed(wanted)
             certificate = self._certificate(wanted)
-            await reconcile(self._opened, wanted.declared)
+            if self._reconciles:
+                await reconcile(self._opened, wanted.declared)
             if certificate is not None and self._context is not None:
                 tls.load_certificate(self._context, *certificate)
         except (ConfigError, tls.CertificateError, BrokerError) as error:
             logger.error("the configuration was not reloaded: %s", error)
             return
-        logger.info("the configuration's declarations were reloaded")
+        if self._reconciles:
+            logger.info("the configuration's declarations were reloaded")
         done = frozenset(name for name in changed if _RELOADS[name])
         self._apply(wanted, done if certificate else done - TLS, changed)
 

@@ -157,9 +157,11 @@ class ChannelClosed(Event, frozen=True, tag="channel.closed"):
 
 
 class BrokerStarted(Event, frozen=True, tag="broker.started"):
-    """A process began to hold connections. Those of lower epochs are lost."""
+    """A process began to hold connections. Those of lower epochs are lost. `lost_behind`: serials
+    between this one and the event's own may have been given out, and what they were of is lost."""
 
     epoch: int
+    lost_behind: int | None = None
 
 
 class ConnectionOpened(Event, frozen=True, tag="connection.opened"):

@@ -1,4 +1,10 @@
-"""The log: records, keys, transactions, fsync. Calls `decide` and `fold`, knows no meaning."""
+"""The log: records, keys, transactions, fsync. Calls `decide` and `fold`, knows no meaning.
+
+`Log` and `open_log` are found when they are first asked for. They need trio, which takes as long to
+import as all the rest; the checker that every open waits for (storage.probe) does not.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from storage.engine import free_disk_bytes
 from storage.errors import (
@@ -13,13 +19,15 @@ from storage.errors import (
     QueueFull,
     StorageError,
 )
-from storage.log import Log, open_log
 from storage.projection import Decision, Domain, OnTrim, Outcome, Projection, Rows, Table
 from storage.reading import Page, Span
 from storage.record import Record, Stream
 from storage.retention import Cut, Retention
 from storage.settings import LogSettings, setting
 from storage.view import View
+
+if TYPE_CHECKING:
+    from storage.log import Log, open_log
 
 __all__ = [
     "ClockBehind",
@@ -52,3 +60,11 @@ __all__ = [
     "open_log",
     "setting",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("Log", "open_log"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from storage import log
+
+    return getattr(log, name)

@@ -117,11 +117,22 @@ def restore(source: Path, target: Path, settings: LogSettings) -> Manifest:
     found = msgspec.structs.replace(describe(staging, settings), beside=copied)
     if found != promised:
         raise StorageError(f"the backup does not hold what its manifest says: {found}")
+    _note_loss(staging, found.position, settings)
     (staging / DATA_FILE).chmod(0o600)
     sync_path(staging / DATA_FILE)
     sync_path(staging)
     put_in_place(staging, target)
     return found
+
+
+def _note_loss(path: Path, position: int, settings: LogSettings) -> None:
+    """Whoever had this log before may have gone on after the backup."""
+    engine = Engine(path, settings, lock=lock_directory(path))
+    try:
+        with engine.write() as writer:
+            writer.note_loss(position)
+    finally:
+        engine.close()
 
 
 def _copy_beside(source: Path, staging: Path, name: str) -> str:

@@ -28,6 +28,7 @@ from storage.settings import LogSettings
 from storage.upgrade import FORMAT, META_DEFAULTS, upgrade
 
 DATA_FILE = "data.mdb"
+_LOST = b"lost"
 _LOCK_FILE = "writer.lock"
 ROWS = ("rows.0", "rows.1")
 _TABLES = ("log", "index", "snapshots", "meta", *ROWS)
@@ -83,6 +84,11 @@ class Reader:
         """Which of the two row tables this transaction's projections are in (see rebuild)."""
         return ROWS[self.number(b"rows")]
 
+    @property
+    def lost_behind(self) -> int | None:
+        """What `Writer.note_loss` noted last."""
+        return None if self.get("meta", _LOST) is None else self.number(_LOST)
+
     def number(self, name: bytes) -> int:
         """A number of the meta table. In format 1 they are not sealed, and 0 when never set."""
         value = self.get("meta", name)
@@ -121,6 +127,10 @@ class Writer(Reader):
     def use_rows(self, table: str) -> None:
         """From this commit on the projections are in `table`."""
         self.set_number(b"rows", ROWS.index(table))
+
+    def note_loss(self, behind: int) -> None:
+        """Serials behind this one were given out by a log that has gone, or may have been."""
+        self.set_number(_LOST, behind)
 
     def set_number(self, name: bytes, value: int) -> None:
         self.put("meta", name, seal_row(name, b"%d" % value))

@@ -110,8 +110,10 @@ def compare(engine: Engine, note: Note | None, accept_loss: bool) -> int:
             f"{note.serial} (transaction {note.txn}) was acknowledged: restore a backup, or accept "
             "the loss of what is missing"
         )
-    position = max(position, note.serial)
     with engine.write() as writer:  # the log itself must know it, once the note is gone
+        if position < note.serial or replaced:
+            writer.note_loss(min(position, note.serial - 1))
+        position = max(position, note.serial)
         writer.set_number(b"last", position)
     forget_notes(engine.path)
     return position

@@ -15,6 +15,7 @@ import msgpack
 from storage.chain import last_link
 from storage.engine import Reader, Writer
 from storage.errors import StorageError
+from storage.opening import position_of
 from storage.projection import Domain
 from storage.record import Link, Record, Stream, pack, redact, serial_key, stream_key, unpack
 from storage.serial import SERIAL_MAX
@@ -109,6 +110,8 @@ def import_lines(domain: Domain, lines: Iterable[str], limit: int) -> Step:
             if written == limit:
                 break
         stage.write()
+        if not written:
+            writer.note_loss(position_of(writer))
         return written > 0
 
     return step

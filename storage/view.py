@@ -33,6 +33,12 @@ class View(AllRows):
         return position_of(self._reader)
 
     @property
+    def lost_behind(self) -> int | None:
+        """Serials behind this one were given out and are lost, up to where the log went on: it was
+        restored, imported, or its loss was accepted. None when that never happened."""
+        return self._reader.lost_behind
+
+    @property
     def used_bytes(self) -> int:
         """What live pages of the log's file take."""
         return self._reader.used_bytes()

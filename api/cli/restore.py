@@ -20,7 +20,9 @@ from broker import offline
 def command(configuration: Configuration, source: Path, as_json: bool) -> None:
     """Make the backup SOURCE the data directory, which must be empty or absent.
 
-    The backup is checked against its manifest first; a damaged one is refused.
+    The backup is checked against its manifest first; a damaged one is refused. What was done after
+    the backup is gone, revocations and purges too; clients that saw messages of that time are told
+    so on their channels when they come back.
 
     \b
     Example:

@@ -33,7 +33,8 @@ from bench.server_process import KEY
 from bench.tables import Cell, Table
 
 _WARM_UP = 0.25  # of the time of either process
-_SLACK_KIB = 2 << 10  # a few pages more are no growth
+_SLACK_KIB = 4 << 10
+_SETTINGS = ("log.tail_records_max=2000", "log.cached_rows_max=5000")
 _SAMPLES = 400
 _SEARCH = {"duration_s": 2.0, "warm_up_s": 0.5}
 _FIRST_RATE, _PRECISION = 100.0, 0.25
@@ -109,7 +110,7 @@ def soak(
 ) -> Soaked:
     """sizes: options of the mixed workload; with a rate, nothing is searched for. Raises what a
     search raises, and ServerFailed."""
-    server = Server(session.work / "soak")
+    server = Server(session.work / "soak", settings=_SETTINGS)
     try:
         server.start()
         endpoint = Endpoint("127.0.0.1", server.port, KEY)

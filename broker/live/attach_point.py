@@ -17,6 +17,7 @@ from broker.channels.presence import MembersPage, members_page
 from broker.errors import BadRequest
 from broker.event import Kind
 from broker.interactions.showing import message_of
+from broker.live.connection_log import was_lost
 from broker.live.hub import ChannelKey
 from broker.messages.serials import before, parse
 from broker.storage_errors import mapped
@@ -111,6 +112,8 @@ def _resumed(view: View, key: ChannelKey, here: AttachPoint, after: int) -> Atta
     streams = [Stream(*key, kind) for kind in here.floors]
     if after > here.now:
         return here._replace(missed="the channelSerial lies in the future of this log")
+    if was_lost(view, after):
+        return here._replace(missed="the broker was restored to a time before the channelSerial")
     if any(view.trimmed(stream) > after for stream in streams if stream.kind in _MISSED):
         return here._replace(missed="messages behind the channelSerial are no longer kept")
     floors = {k: after if k in MESSAGE_KINDS else floor for k, floor in here.floors.items()}

@@ -31,6 +31,7 @@ INVALID_KEY = 80018
 BROKER = Stream("", "", Kind.CONNECTIONS)
 _EPOCH = b"e"
 _CONNECTION = b"c"
+_LOSS = b"l"
 
 
 class ConnectionRow(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -46,7 +47,9 @@ class ConnectionRow(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StartBroker(msgspec.Struct, frozen=True):
-    """Begin an epoch. Decision.reply: its number."""
+    """Begin an epoch. Decision.reply: its number. `lost_behind`: what the log says of a loss."""
+
+    lost_behind: int | None = None
 
 
 class OpenConnection(msgspec.Struct, frozen=True):
@@ -93,7 +96,12 @@ _OfConnection = ResumeConnection | LoseConnection | CloseConnection | ExpireConn
 
 def start(rows: Rows, command: StartBroker, ms: int) -> Decision:
     epoch = latest_epoch(rows) + 1
-    return Decision([(BROKER, BrokerStarted(epoch))], reply=epoch)
+    lost_behind = None if _is_known(rows, command.lost_behind) else command.lost_behind
+    return Decision([(BROKER, BrokerStarted(epoch, lost_behind))], reply=epoch)
+
+
+def _is_known(rows: Rows, lost_behind: int | None) -> bool:
+    return any(int.from_bytes(row, "big") == lost_behind for _, row in rows.scan(TABLE, _LOSS))
 
 
 def open_(rows: Rows, command: OpenConnection, ms: int) -> Decision:
@@ -147,7 +155,8 @@ def _one(app: str, event: object) -> Decision:
 
 
 class ConnectionLog:
-    """The projection: one row per connection that may be resumed, and the latest epoch."""
+    """The projection: one row per connection that may be resumed, the latest epoch, and what was
+    lost: serial at which an epoch began after a loss -> serial behind which nothing is left."""
 
     name = TABLE
     prefix = b"n"
@@ -156,8 +165,11 @@ class ConnectionLog:
 
     def fold(self, table: Table, record: Record) -> None:
         match record.event:
-            case BrokerStarted(epoch):
+            case BrokerStarted(epoch, lost_behind):
                 table.put(_EPOCH, epoch.to_bytes(8, "big"))
+                if lost_behind is not None:
+                    ended = record.serial.to_bytes(8, "big")
+                    table.put(_LOSS + ended, lost_behind.to_bytes(8, "big"))
             case ConnectionOpened(id_, key_hash, epoch, client_id):
                 app = record.stream.app
                 _put(table, ConnectionRow(app, id_, key_hash, epoch, client_id))
@@ -203,6 +215,13 @@ def connections(rows: Rows) -> Iterator[ConnectionRow]:
     """Every connection that may be resumed, of every app."""
     for _, value in rows.scan(TABLE, _CONNECTION):
         yield _read(value)
+
+
+def was_lost(rows: Rows, serial: int) -> bool:
+    """Whether a serial is of a time of which the log has lost what happened."""
+    after = _LOSS + serial.to_bytes(8, "big")
+    loss = next(iter(rows.scan(TABLE, _LOSS, after)), None)
+    return loss is not None and int.from_bytes(loss[1], "big") < serial
 
 
 def latest_epoch(rows: Rows) -> int:

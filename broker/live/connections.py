@@ -97,7 +97,9 @@ class Connections:
         """Begin an epoch, and see off what the last one left. Raises what the log refuses with."""
         with mapped():
             died_ms = ms_of(self._log.position)
-            outcome = await self._log.submit(StartBroker(), app="")
+            with self._log.view() as view:
+                command = StartBroker(view.lost_behind)
+            outcome = await self._log.submit(command, app="")
         self.epoch = outcome.reply
         with self._log.view() as rows:
             left = list(connections(rows))

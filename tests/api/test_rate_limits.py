@@ -131,6 +131,14 @@ async def test_a_known_id_is_acknowledged_on_any_connection(talk: Talking) -> No
         await refused(other, 1, 42913)
 
 
+async def test_a_repeat_that_comes_before_the_first_is_on_disk_is_known_too(talk: Talking) -> None:
+    async with talk(channel_messages_per_s=1) as t:
+        me, other = await t.connect(), await t.connect()
+        me.publishes("c", "a", id="mine")
+        other.publishes("c", "a", id="mine")
+        assert await accepted(me, 0) == await accepted(other, 0)
+
+
 async def test_who_sends_far_too_much_is_cut_off(talk: Talking, time: MockClock) -> None:
     async with talk(connection_frames_per_s=10) as t:
         me, other = await t.connect(), await t.connect()

@@ -109,6 +109,7 @@ def test_a_process_reads_its_configuration_again(tmp_path: Path) -> None:
             process.publish(old, MANY)
         assert process.publish(new, MANY).status_code == 201
         assert process.publish(new, {"data": "x"}).status_code == 429
+        certified.write()
         certified.key.write_text("nonsense")
         file.write_text(certified.settings + DECLARED)
         (said,) = process.reload("the configuration was not reloaded")
@@ -200,6 +201,17 @@ async def test_what_was_changed_is_told_until_it_holds(
     port = "settings that want a restart: server.port"
     rate = "settings that hold from now on: rate_limits.app_messages_per_s"
     assert found == [(False, []), (True, [rate, port]), (False, [rate, port]), (False, [])]
+
+
+async def test_a_process_that_is_not_to_reconcile_applies_the_settings_only(
+    opened: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    wanted = loaded(tmp_path, DECLARED + "[rate_limits]\napp_messages_per_s = 7\n")
+    reloader = Reloader(opened, loaded(tmp_path, DECLARED), None, lambda: wanted, reconciles=False)
+    await reloader.reload()
+    assert (opened.epoch.rate_limits.is_on, opened.apps.list()) == (True, [])
+    assert len(caplog.messages) == 1
 
 
 async def test_a_key_is_replaced_without_cutting_anybody_off(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
+from api.app import create_app
+from api.settings import ServerSettings
 from tests.api.rest_server import (
     JSON,
     MSGPACK,
@@ -250,3 +252,13 @@ async def test_every_reply_has_a_request_id(server: RestServer, path: str) -> No
     assert by_parameter.headers["x-request-id"] == "mine=2"
     replaced = await server.client.get(path, headers={"X-Request-Id": "no spaces, please"})
     assert "spaces" not in replaced.headers["x-request-id"]
+
+
+async def test_no_url_is_built_from_a_route(server: RestServer) -> None:
+    """Or every application would pay for code that nobody runs; a newer werkzeug may do so."""
+    app = create_app(server.broker, ServerSettings(port=0))
+    rules = list(app.url_map.iter_rules())
+    assert rules
+    for rule in rules:
+        with pytest.raises(NotImplementedError, match="not built from routes"):
+            rule.build({})

@@ -159,13 +159,16 @@ class Rest:
         return {item["clientId"] for item in await self.get(f"/channels/{channel}/presence")}
 
     async def serials(self, channel: str) -> list[str]:
+        return [item["serial"] for item in await self.items(channel)]
+
+    async def items(self, channel: str) -> list[Any]:
         """All of a channel's history, oldest first."""
-        found: list[str] = []
+        found: list[Any] = []
         path: httpx.URL | str | None = f"/channels/{channel}/messages?direction=forwards&limit=500"
         while path is not None:
             reply = await self._client.get(path)
             assert reply.status_code == 200, reply.text
-            found += [item["serial"] for item in reply.json()]
+            found += reply.json()
             following = reply.links.get("next")
             path = reply.url.join(following["url"]) if following else None
         return found

@@ -166,6 +166,19 @@ async def test_how_many_are_recorded_is_the_server_s_to_say(
     assert len(await recorded(tmp_path, percent, flags)) == count
 
 
+async def test_the_rest_is_said_in_opentelemetry_s_own_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=of-the-collector")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "one of many")
+    async with collecting() as collector:
+        async with traced(tmp_path / "data", collector.gateway.url) as t:
+            await t.client.get("/time")
+        assert {one["service.name"] for one in collector.resources} == {"one of many"}
+        sent = {request.headers["authorization"] for request in collector.gateway.requests}
+        assert sent == {"of-the-collector"}
+
+
 @asynccontextmanager
 async def gone() -> AsyncIterator[str]:
     """Where no collector is."""

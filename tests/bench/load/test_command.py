@@ -13,8 +13,9 @@ from bench.load import contenders, peers
 from bench.load.command import COMMANDS
 from bench.load.options import HELP, Options
 from bench.load.result import Report
+from bench.load.searching import Step, Wrong
 from tests.api.command_line import Ended, environment, inside
-from tests.bench.load.brokers import Faulty
+from tests.bench.load.brokers import Faulty, short
 from tests.bench.load.test_violations import forget
 
 TINY = ("--duration", "0.2", "--warm-up", "0", "--publishers", "2", "--channels", "2")
@@ -69,10 +70,12 @@ def test_a_search_says_each_step_and_ends_at_a_violation() -> None:
 
 
 def test_a_soak_whose_search_finds_a_violation_fails(tmp_path: Path) -> None:
-    with mock.patch("bench.load.soaking.OverWebSocket", return_value=Faulty(forget)):
-        ended = bench("soak", "--minutes", "0.1", "--patience", "0.3", "--work", tmp_path)
+    step = Step(100.0, short(Faulty(forget)), "")
+    with mock.patch("bench.load.soaking.soak", side_effect=Wrong(step)):
+        ended = bench("soak", "--work", tmp_path)
     assert ended.status == FAILED
     assert "a violation" in ended.err
+    assert "was acknowledged and never came" in ended.err
     assert "bug" not in ended.err
 
 

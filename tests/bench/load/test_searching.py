@@ -109,8 +109,8 @@ FLAT = [100_000] * 80
     [
         (FLAT, [True] * 4),
         ([50_000] * 10 + FLAT[10:], [True] * 4),  # the warm-up may grow
-        (FLAT[:25] + [120_000] * 15 + FLAT[40:], [True, False, True, True]),
-        (FLAT[:65] + [120_000] * 15, [True, True, True, False]),
+        (FLAT[:25] + [130_000] * 15 + FLAT[40:], [True, False, True, True]),
+        (FLAT[:65] + [130_000] * 15, [True, True, True, False]),
         (FLAT[:65] + [111_000] * 15, [True] * 4),
         (FLAT[:65] + [90_000] * 15, [True] * 4),
     ],

@@ -1,9 +1,13 @@
 """The broker is killed or stopped and starts again on its data and port: connections go on."""
 
 import asyncio
+import shutil
+from pathlib import Path
 
 import pytest
 
+from broker import offline
+from storage import LogSettings
 from tests.conformance.on_asyncio import on_asyncio
 from tests.conformance.realtime.client import Client
 from tests.conformance.realtime.proxy import Proxy
@@ -132,3 +136,33 @@ async def test_rewind_and_history_after_kill_9(
         assert (message.name, message.data, message.serial) == ("kept", b"\x00", serial)
         (found,) = await target.history()
         assert found.serial == serial
+
+
+@on_asyncio
+async def test_a_restored_backup(
+    one_sdk: Sdk, own_server: ServerProcess, channel: str, tmp_path: Path
+) -> None:
+    """The directory is lost, and an older backup put in its place. The SDK has the same connection
+    again, and says of its channel that something was missed; what comes then is heard."""
+    sdk, backup = one_sdk.to(own_server), tmp_path / "backup"
+    async with Proxy(own_server.port) as proxy, sdk.connected(via=proxy) as client:
+        target = await client.channel(channel)
+        inbox = await target.subscribe()
+        await target.reaches("attached")
+        connection = (await client.connection()).id
+        kept = await target.publish("kept")
+        await asyncio.to_thread(offline.backup, own_server.data, backup, LogSettings())
+        lost = await target.publish("lost")
+        await inbox.take(2)
+        await asyncio.to_thread(own_server.kill)
+        await client.reaches("disconnected")
+        shutil.rmtree(own_server.data)
+        await asyncio.to_thread(offline.restore, backup, own_server.data, LogSettings())
+        await asyncio.to_thread(own_server.start)
+        await resumed(client, connection)
+        assert (await target.reaches("attached")).resumed is False
+        new = await target.publish("new")
+        assert (await inbox.one()).name == "new"
+        found = await target.history(direction="forwards")
+    assert [(one.name, one.serial) for one in found] == [("kept", kept), ("new", new)]
+    assert new not in (None, lost)
