@@ -44,8 +44,9 @@ CAVEATS = """\
 - Tidelog also stores a record that can be resumed and searched for, checks permissions, and encodes
   JSON; its clients and its server are Python. Redis pub/sub, NATS core and Mosquitto keep nothing
   for those who are not there.
-- In a closed loop 8 connections have 64 messages under way each: latency there is what that makes
-  of it. At a rate messages are due at random moments, and latency counts from when they were due.
+- As much as goes: each publisher's connection (8 of them, one for fan-out) has 64 messages under
+  way, and latency is what that makes of it. At a rate messages are due at random moments, and
+  latency counts from when they were due.
 - Percentiles are of HdrHistograms with three digits, over all turns.
 - Every run was checked: all that was acknowledged came to every subscriber once and in order, and
   is in the history of those that have one.
