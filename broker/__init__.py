@@ -3,7 +3,7 @@
 from broker.siblings import ShadowedPackage
 
 # isort: split
-from broker.broker import Broker, open  # noqa: A004 - broker.open is the library's verb
+from broker.broker import Broker
 from broker.channel import Channel
 from broker.errors import (
     BadRequest,
@@ -16,6 +16,7 @@ from broker.errors import (
 from broker.limits.settings import RateLimitSettings
 from broker.messages.history import HistoryPage, HistoryQuery
 from broker.messages.message import Message, StoredMessage
+from broker.opening import open  # noqa: A004 - broker.open is the library's verb
 from broker.publisher import Published
 from broker.settings import BrokerSettings
 from storage import Outcome

@@ -4,19 +4,17 @@
         await b.channel("orders").publish("created", {"id": 7}, id="order-7")
 
 It owns one log, the tasks that keep it (delivery, retention, purges), and the one place where the
-log's errors become the broker's. `open` on an empty directory creates an app with a root key.
+log's errors become the broker's.
 """
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import trio
 
-from broker import administration, purge, randomness, retention, tenancy
+from broker import purge, retention
 from broker.apps import Apps
 from broker.audit import Audit
 from broker.auth import revocation_requests, token_requests
@@ -32,8 +30,7 @@ from broker.channels.lifecycle import ChannelsPage
 from broker.channels.message_filter import MessageFilter
 from broker.channels.occupancy import Occupancy
 from broker.channels.presence import MembersPage, members_page
-from broker.clock import Clock, wall_clock
-from broker.domain import broker_domain
+from broker.clock import Clock
 from broker.errors import BadRequest, BrokerError, NotFound, Unavailable
 from broker.event import Kind
 from broker.interactions.annotator import Annotator
@@ -51,19 +48,17 @@ from broker.push.outbox import Outbox
 from broker.push.reports import Reports
 from broker.push.sealing import Sealer
 from broker.push.service import Push
-from broker.push.transport import Transport
 from broker.settings import BrokerSettings
 from broker.stats import query as usage
 from broker.stats.counters import Counters
 from broker.stats.query import StatsPage, StatsQuery
 from broker.stats.recording import AddStats, MinuteCounts
 from broker.storage_errors import mapped
-from storage import LocalLog, Log, Outcome, Rows, open_log
+from storage import LocalLog, Log, Outcome, Rows
 from storage.keyfile import KeyFile
 from storage.serial import ms_of
 
 logger = logging.getLogger("tidelog.broker")
-SERIES_CHARS = 10
 
 
 class Broker:
@@ -315,91 +310,3 @@ class Broker:
         """Returns when writing has stopped for good, with the reason."""
         await self.log.failure.wait()
         return str(self.log.failed)
-
-
-@asynccontextmanager
-async def open(  # noqa: A001 - the library's verb: broker.open(...)
-    path: str | Path,
-    *,
-    settings: BrokerSettings | None = None,
-    clock: Clock = wall_clock,
-    accept_loss: bool = False,
-    create_app: bool = True,
-    hold_connections: bool = True,
-    transports: Mapping[str, Transport] | None = None,
-    delivers: trio.Event | None = None,
-) -> AsyncIterator[Broker]:
-    """Open a data directory, creating it if need be; one without an app gets an app with a root
-    key, unless `create_app` is false. With `hold_connections` it takes over from the process that
-    had it open before, sees off the connections that one left (broker.live.epoch), and delivers
-    notifications, through `transports` by transportType (broker.push.outbox): at once, or when
-    `delivers` is set.
-
-    Raises Unavailable if another process writes it, if acknowledged records are missing
-    (`accept_loss` goes on without them), or if it is damaged.
-    """
-    settings = settings or BrokerSettings()
-    async with AsyncExitStack() as stack:
-        with mapped():
-            opened = open_log(
-                Path(path),
-                broker_domain(),
-                wall=clock,
-                settings=settings.log,
-                accept_loss=accept_loss,
-            )
-            log = await stack.enter_async_context(opened)
-            keys = await trio.to_thread.run_sync(KeyFile, log.engine.path)
-            stack.callback(keys.close)
-            broker = Broker(log, keys, settings, clock, await _series(log))
-            broker.outbox.attempts.transports.update(transports or {})
-        if create_app:
-            await _ensure_app(broker)
-        if hold_connections:
-            await broker.push.forget_strangers()
-            await _begin_epoch(broker)
-        if delivers is None:
-            delivers = trio.Event()
-            delivers.set()
-        async with running(broker, delivers if hold_connections else None):
-            yield broker
-
-
-@asynccontextmanager
-async def running(broker: Broker, delivers: trio.Event | None) -> AsyncIterator[None]:
-    """A broker does its own work (see Broker.run) until the caller's is over."""
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(broker.run, delivers=delivers))
-        try:
-            yield
-        except Exception as error:  # the caller's own: not to be wrapped in our nursery's group
-            failure = error
-        await broker.epoch.finish()
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-
-
-async def _series(log: Log) -> str:
-    """The log's series; a full log is opened without writing to it."""
-    for _ in range(2):
-        with log.view() as rows:
-            series = tenancy.series(rows)
-        if series is not None:
-            return series
-        await log.submit(administration.CreateLog(randomness.new_id()[:SERIES_CHARS]), app="")
-    raise AssertionError("the log has no series")
-
-
-async def _begin_epoch(broker: Broker) -> None:
-    """A full log is opened without writing to it; the first connection tries again."""
-    try:
-        await broker.epoch.start()
-    except BrokerError as error:
-        logger.warning("connections cannot be held yet: %s", error)
-
-
-async def _ensure_app(broker: Broker) -> None:
-    if not broker.apps.list():
-        await broker.apps.create(with_root_key=True)

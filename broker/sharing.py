@@ -21,12 +21,13 @@ from pathlib import Path
 import trio
 
 from broker import tenancy
-from broker.broker import Broker, running
+from broker.broker import Broker
 from broker.clock import Clock, wall_clock
 from broker.command_codec import CommandCodec
 from broker.domain import broker_domain
 from broker.errors import Unavailable
 from broker.live.connection_log import StartWorker
+from broker.opening import running
 from broker.settings import BrokerSettings
 from broker.storage_errors import mapped
 from storage import LocalLog, open_remote, serve_link

@@ -24,9 +24,9 @@ from typing import Any, TypedDict, TypeVar, Unpack
 import trio
 
 from broker.broker import Broker
-from broker.broker import open as open_broker
 from broker.clock import Clock
 from broker.errors import Unavailable
+from broker.opening import open as open_broker
 from broker.push.transport import Transport
 from broker.settings import BrokerSettings
 from broker.storage_errors import CLOSED
