@@ -23,10 +23,11 @@ def authorization() -> tuple[str, str]:
 
 def authenticate(broker: Broker, token: str | None = None) -> Principal:
     """The caller of the current request, or of a `token` in it. Raises Unauthorized (reference
-    2.2)."""
+    2.2), Overloaded 42918, 42910."""
     principal = broker.authenticate(token=token) if token else _authenticated(broker)
     connection_of(request.scope).authenticated()
     of_app(principal.app_id)
+    broker.epoch.rate_limits.request(principal.app_id, principal.key_name)
     return principal
 
 

@@ -17,6 +17,8 @@ names its reason:
   them breaks the reply off: here it is one.
 - the idle timer closes without looking: here it looks whether a request has just arrived. And it
   kept the socket of a client that went away until it fired: here it ends with the reading.
+- each part of a reply is a write, also the empty one at its end: here the head of a reply that says
+  its length goes out with its body, and nothing is not written.
 - the reader that waits for a reply to end may begin to wait just after that, and for ever, where
   the connection is not used again: closing the connection also ends the reading.
 
@@ -45,7 +47,7 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
+from hypercorn.typing import ASGIFramework, ConnectionState, H11SendableEvent, LifespanState
 
 from api import cross_origin, refusal_forms, refusals
 from api.connection import STATE_KEY, Connection, connection_of
@@ -210,10 +212,30 @@ class _Server(TCPServer):
 
 
 class _H11(H11Protocol):
+    _held = b""
+    """The head of a reply whose body is about to come."""
+
     @property
     def idle(self) -> bool:
         """h11 leaves IDLE the moment it has parsed a head, before anything is awaited."""
         return self.connection.their_state is h11.IDLE
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        unsent = self._held + self._encoded(event)
+        if isinstance(event, h11.Response) and _has_length(event):
+            self._held = unsent
+            return
+        self._held = b""
+        if unsent:
+            await self.send(RawData(data=unsent))
+
+    def _encoded(self, event: H11SendableEvent) -> bytes:
+        try:
+            return self.connection.send(event) or b""
+        except h11.LocalProtocolError:  # as Hypercorn: what follows an error is not said
+            if self.connection.their_state != h11.ERROR:
+                raise
+            return b""
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """No switch to cleartext HTTP/2: `Upgrade` may be ignored, and version 2.0 gets a 505."""
@@ -233,6 +255,10 @@ class _H11(H11Protocol):
         )
         whole = b"".join(self.connection.send(event) or b"" for event in events)
         await self.send(RawData(data=whole))
+
+
+def _has_length(response: h11.Response) -> bool:
+    return any(name == b"content-length" for name, _ in response.headers)
 
 
 def _parse_error(status_code: int, config: Config) -> BrokerError:

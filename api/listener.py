@@ -22,13 +22,14 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import h11
 import trio
 
 from api import refusal_forms, refusals
+from api.addresses import open_listeners
 from api.admission import Admission
 from api.connection import Connection
 from api.file_descriptors import connections_affordable, raise_limit
@@ -94,12 +95,18 @@ async def serve(
     *,
     realtime: Realtime | None = None,
     shutdown: trio.Event | None = None,
+    sockets: Sequence[socket.socket] = (),
     task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until `shutdown` is set or we are cancelled; accepted requests finish either way."""
+    """Serve until `shutdown` is set or we are cancelled; accepted requests finish either way.
+    `sockets`: those to accept from, if they are bound already."""
     descriptors = raise_limit(settings.file_descriptors_min)
     admission = Admission(settings, _connections_max(settings, descriptors))
-    listeners = await _listen(settings)
+    for one in sockets:
+        one.listen(settings.backlog)
+    listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in sockets]
+    listeners = listeners or await open_listeners(settings)
+    _prepare(listeners, settings)
     server = _Server(app, settings, admission, ssl_context, realtime)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.run, listeners)
@@ -118,16 +125,12 @@ def _connections_max(settings: ServerSettings, descriptors: int) -> int:
     return affordable
 
 
-async def _listen(settings: ServerSettings) -> list[trio.SocketListener]:
-    listeners = await trio.open_tcp_listeners(
-        settings.port, host=settings.host, backlog=settings.backlog
-    )
+def _prepare(listeners: list[trio.SocketListener], settings: ServerSettings) -> None:
     for listener in listeners:  # accepted sockets inherit both
         listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             limit_ms = settings.write_timeout_ms
             listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit_ms)
-    return listeners
 
 
 def _addresses(listeners: list[trio.SocketListener]) -> tuple[tuple[str, int], ...]:

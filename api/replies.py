@@ -1,5 +1,6 @@
 """Replies: a value as the request wants it, or an error in Ably's envelope with its headers."""
 
+from math import ceil
 from typing import Any
 
 from quart import Response, current_app, request
@@ -8,7 +9,7 @@ from api.control import Wanted, wanted
 from api.formats import Context
 from api.html_page import SECURITY, Leading
 from api.paging import Links, query_of, with_query
-from broker.errors import BrokerError
+from broker.errors import BrokerError, Overloaded
 
 SERVER_ID = "SERVER_ID"
 """The key of the application's configuration that holds which server answers."""
@@ -53,10 +54,13 @@ def no_content() -> Response:
 
 
 def error_headers(error: BrokerError) -> Headers:
-    return [
+    headers = [
         ("X-Ably-ErrorCode", str(error.code)),
         ("X-Ably-ErrorMessage", _header_safe(error.message)),
     ]
+    if isinstance(error, Overloaded) and error.retry_after_s is not None:  # RFC 9110 10.2.3
+        headers.append(("Retry-After", str(ceil(error.retry_after_s))))
+    return headers
 
 
 def _response(asked: Wanted, value: Any, status: int, links: Links, headers: Headers) -> Response:

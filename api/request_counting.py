@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from quart import Response, current_app, g, request
 
+from api.trace_context import noted
 from broker import Broker
 
 _TOKEN_REQUESTS = frozenset({"tokens.request_token"})
@@ -30,6 +31,9 @@ def counting(broker: Broker) -> Callable[[Response], Awaitable[Response]]:
         app, status = g.get("counted_app"), response.status_code
         protocol, refused_code = _PROTOCOLS[current_app.name], g.get("refused_code")
         broker.answers.request(protocol, status)
+        if (note := noted(request.scope)) is not None:
+            note.route = str(request.url_rule) if request.url_rule else None
+            note.app, note.code = app, refused_code
         if refused_code is not None:
             broker.answers.refused(protocol, refused_code)
         if app is not None:

@@ -184,15 +184,21 @@ class _Exchange:
             await self._end()
 
     async def _end(self) -> None:
+        if self._body_over.is_set():
+            self._is_ending = True
+            await self._put(REPLY_END)
+        else:
+            await self._end_early()
+        self._ended.set()
+
+    async def _end_early(self) -> None:
         async with trio.open_nursery() as nursery:
-            if not self._body_over.is_set():
-                nursery.start_soon(self._drop_body)
-                with trio.move_on_after(self._settings.linger_ms / 1000):
-                    await self._body_over.wait()
+            nursery.start_soon(self._drop_body)
+            with trio.move_on_after(self._settings.linger_ms / 1000):
+                await self._body_over.wait()
             self._is_ending = True
             await self._put(REPLY_END)
             nursery.cancel_scope.cancel()
-        self._ended.set()
 
     async def _drop_body(self) -> None:
         while not self._is_gone:

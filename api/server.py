@@ -6,7 +6,7 @@
                a second signal ends the process at once (the log does not mind)
     failed     writing has stopped for good (broker.failure): readiness says so, reads go on for
                `storage_failure_linger_ms`, then the process stops, with exit status 1
-    SIGHUP     what the configuration declares is read again and reconciled
+    SIGHUP     the configuration is read again (api.reloading)
 
 Owns the process's signals and its exit status. Refuses to print: who starts it is told when it is
 ready, and says so.
@@ -15,8 +15,10 @@ ready, and says so.
 import logging
 import os
 import signal
+import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,13 +28,16 @@ import trio
 import broker
 from api import serving, tls
 from api.admin import service
-from api.admin.operations.beams import check_url
-from api.config import ConfigError, Configuration, Declarations
+from api.config import ConfigError, Configuration
 from api.config.catalogue import ProcessSettings
-from api.config.declared import DeclaredInstance, DeclaredMatrix, webhook_of
-from api.push.transports import build_transports
+from api.push.transports import Transports, build_transports
+from api.reconciling import reconcile
+from api.reloading import Reloader
+from api.request_guard import App
+from api.structured_logging import log_the_uncaught
 from api.tls import DevCertificate
-from broker import Broker, BrokerError, NotFound
+from api.tracing import off
+from broker import Broker
 from broker.process import rest_garbage_collector
 
 STOPPED, FAILED = 0, 1
@@ -55,105 +60,97 @@ def run(
     configuration: Configuration,
     *,
     ready: Callable[[Ready], None],
-    reload: Callable[[], Declarations],
+    reload: Callable[[], Configuration],
     accept_loss: bool = False,
 ) -> int:
-    """Serve until told to stop; returns the exit status. `reload` reads the declarations again.
+    """Serve until told to stop; returns the exit status. `reload` reads the configuration again.
 
     Raises ConfigError, CertificateError, BrokerError or CannotListen when it cannot start.
     """
     rest_garbage_collector()
-    return trio.run(_Server(configuration, ready, reload, accept_loss).run)
+    log_the_uncaught()
+    return trio.run(ServerProcess(configuration, ready, reload, accept_loss).run)
 
 
-async def reconcile(opened: Broker, declared: Declarations) -> None:
-    """Make what is declared exist; what exists already with the same content is left alone. A URL
-    that no webhook may have is refused before anything is changed. Raises BadRequest."""
-    for hook in (hook for beams in declared.beams for hook in beams.webhooks):
-        check_url(hook.url)
-    apps = opened.apps
-    keyed = {key.key.partition(".")[0] for key in declared.keys}
-    for app in declared.apps:
-        if not apps.app_exists(app.id):
-            await apps.create(app.id, name=app.name, with_root_key=app.id not in keyed)
-    for key in declared.keys:
-        await apps.ensure_key(key.key, granted=key.capability)
-    for namespace in declared.namespaces:
-        app_id = namespace.app or opened.default_app()
-        await apps.set_namespace(app_id, namespace.id, namespace.rules)
-    for beams in declared.beams:
-        await _reconcile_beams(opened, beams)
-    for rules in declared.matrix:
-        await _reconcile_matrix(opened, rules)
+class ServerProcess:
+    """A server that is one process. What api.workers does otherwise, where several share one, are
+    the methods with a default here."""
 
-
-async def _reconcile_beams(opened: Broker, declared: DeclaredInstance) -> None:
-    app_id = declared.app or opened.default_app()
-    await opened.beams.ensure(app_id, declared.instance, declared.secret)
-    for hook in declared.webhooks:
-        await opened.beams.put_webhook(webhook_of(app_id, declared.instance, hook))
-
-
-async def _reconcile_matrix(opened: Broker, declared: DeclaredMatrix) -> None:
-    app_id = declared.app or opened.default_app()
-    if not opened.apps.app_exists(app_id):
-        raise NotFound(f"there is no app {app_id!r}")
-    if declared.channels is not None:
-        await opened.matrix.set_channels(app_id, declared.channels)
-    if declared.encryption is not None:
-        await opened.matrix.set_encryption(app_id, declared.encryption)
-    for name, rule in declared.encryption_of.items():
-        await opened.matrix.set_encryption(app_id, rule, name)
-
-
-class _Server:
     def __init__(
         self,
         configuration: Configuration,
         ready: Callable[[Ready], None],
-        reload: Callable[[], Declarations],
+        reload: Callable[[], Configuration],
         accept_loss: bool,
     ) -> None:
-        self._configuration = configuration
+        self.configuration = configuration
         self._ready = ready
         self._reload = reload
         self._accept_loss = accept_loss
-        self._stopping = trio.Event()
+        self.stopping = trio.Event()
         self._listening = trio.Event()
         self._reloads = trio.Event()
 
     async def run(self) -> int:
-        certificate, context = _transport_security(self._configuration.process)
+        certificate, context = _transport_security(self.configuration.process)
+        off.require(self.configuration.server)
         async with trio.open_nursery() as nursery:
             await nursery.start(self._receive_signals)
             status = await self._with_broker(certificate, context)
             nursery.cancel_scope.cancel()
         return status
 
-    async def _with_broker(
-        self, certificate: DevCertificate | None, context: ssl.SSLContext | None
-    ) -> int:
-        configuration = self._configuration
-        declared = configuration.declared
-        transports = build_transports(configuration.push, configuration.data)
-        opening = broker.open(
-            configuration.data,
-            settings=configuration.broker,
+    def open(self, transports: Transports) -> AbstractAsyncContextManager[Broker]:
+        """The broker to serve."""
+        declared = self.configuration.declared
+        return broker.open(
+            self.configuration.data,
+            settings=self.configuration.broker,
             accept_loss=self._accept_loss,
             create_app=not (declared.apps or declared.keys),
             transports=transports.by_type,
             delivers=self._listening,
         )
-        async with transports, opening as opened:
-            await reconcile(opened, declared)
-            async with trio.open_nursery() as nursery:
-                await nursery.start(self._beside, opened)
+
+    async def prepare(self, opened: Broker) -> None:
+        """Before anything is served."""
+        await reconcile(opened, self.configuration.declared)
+
+    def beside(self, opened: Broker) -> Sequence[Callable[..., Awaitable[None]]]:
+        """What goes on until the server stops; what is asked of the admin socket is finished
+        then."""
+        grace_s = self.configuration.server.shutdown_grace_ms / 1000
+        return (partial(service.serve, opened, self.configuration.data, grace_s=grace_s),)
+
+    def sharing(self, opened: Broker) -> AbstractAsyncContextManager[None]:
+        """Around all that is served."""
+        return nullcontext()
+
+    sockets: Sequence[socket.socket] = ()
+    ends_at_second = True  # signal, whatever is under way
+    reconciles = True  # what is declared, when it is read again
+
+    def layer(self, app: App) -> App:
+        """What is put around the application."""
+        return app
+
+    async def _with_broker(
+        self, certificate: DevCertificate | None, context: ssl.SSLContext | None
+    ) -> int:
+        configuration = self.configuration
+        transports = build_transports(configuration.push, configuration.data)
+        async with transports, self.open(transports) as opened:
+            await self.prepare(opened)
+            async with self.sharing(opened), trio.open_nursery() as nursery:
+                await nursery.start(self._beside, opened, context)
                 serve = partial(
                     serving.serve,
                     ssl_context=context,
                     transports=transports,
-                    shutdown=self._stopping,
+                    shutdown=self.stopping,
                     sandbox=configuration.process.sandbox,
+                    sockets=self.sockets,
+                    layer=self.layer,
                 )
                 listening = await nursery.start(serve, opened, configuration.server)
                 self._listening.set()
@@ -162,25 +159,29 @@ class _Server:
             return FAILED if opened.failure else STOPPED
 
     async def _beside(
-        self, opened: Broker, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        opened: Broker,
+        context: ssl.SSLContext | None,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """What goes on until the server stops; operations of the admin socket are finished then."""
-        grace_s = self._configuration.server.shutdown_grace_ms / 1000
         async with trio.open_nursery() as nursery:
-            serve = partial(service.serve, grace_s=grace_s)
-            await nursery.start(serve, opened, self._configuration.data)
+            for task in self.beside(opened):
+                await nursery.start(task)
             nursery.start_soon(self._stop_on_failure, opened)
-            nursery.start_soon(self._reconcile_on_signal, opened)
+            reloader = Reloader(
+                opened, self.configuration, context, self._reload, reconciles=self.reconciles
+            )
+            nursery.start_soon(self._reload_on_signal, reloader)
             task_status.started()
-            await self._stopping.wait()
+            await self.stopping.wait()
             nursery.cancel_scope.cancel()
 
     async def _stop_on_failure(self, opened: Broker) -> None:
         reason = await opened.wait_failed()
-        linger_ms = self._configuration.server.storage_failure_linger_ms
+        linger_ms = self.configuration.server.storage_failure_linger_ms
         logger.critical("writing has failed, reads go on for %d ms: %s", linger_ms, reason)
         await trio.sleep(linger_ms / 1000)
-        self._stopping.set()
+        self.stopping.set()
 
     async def _receive_signals(
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -190,22 +191,17 @@ class _Server:
             async for number in signals:
                 if number == signal.SIGHUP:
                     self._reloads.set()
-                elif self._stopping.is_set():
-                    os._exit(FAILED)
-                else:
+                elif not self.stopping.is_set():
                     logger.info("stopping: %s", signal.Signals(number).name)
-                    self._stopping.set()
+                    self.stopping.set()
+                elif self.ends_at_second:
+                    os._exit(FAILED)
 
-    async def _reconcile_on_signal(self, opened: Broker) -> None:
+    async def _reload_on_signal(self, reloader: Reloader) -> None:
         while True:
             await self._reloads.wait()
             self._reloads = trio.Event()
-            try:
-                await reconcile(opened, self._reload())
-            except (ConfigError, BrokerError) as error:
-                logger.error("the configuration was not reloaded: %s", error)
-            else:
-                logger.info("the configuration's declarations were reloaded")
+            await reloader.reload()
 
 
 def _transport_security(

@@ -11,10 +11,9 @@ Touches no signal, prints nothing and ends no process: that is `api.server`'s, w
 What it does to the process is raise the soft limit of file descriptors, up to the hard one.
 """
 
-import os
+import socket
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -22,6 +21,7 @@ from typing import cast
 import trio
 
 from api import listener
+from api.addresses import CannotListen, named
 from api.app import create_app
 from api.listener import Listening
 from api.metrics import served
@@ -32,11 +32,8 @@ from api.push.transports import Transports
 from api.realtime.server import realtime
 from api.request_guard import App
 from api.settings import ServerSettings
+from api.tracing.off import tracing
 from broker import Broker
-
-
-class CannotListen(OSError):
-    """The address is taken, not ours, or not permitted."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,8 @@ async def serve_in(
     transports: Transports | None = None,
 ) -> Server:
     """Start to serve a broker; returns once it accepts requests. `transports`: those whose
-    `by_type` the broker was opened with, if it delivers notifications. Raises CannotListen."""
+    `by_type` the broker was opened with, if it delivers notifications. Raises CannotListen, and
+    ConfigError for traces without OpenTelemetry."""
     stopping = trio.Event()
     start = partial(serve, ssl_context=ssl_context, transports=transports, shutdown=stopping)
     listening: Listening = await nursery.start(start, broker, settings or ServerSettings())
@@ -72,18 +70,25 @@ async def serve(
     transports: Transports | None,
     shutdown: trio.Event,
     sandbox: bool = False,
+    sockets: Sequence[socket.socket] = (),
+    layer: Callable[[App], App] = lambda app: app,
     task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until `shutdown` is set or it is cancelled. Raises CannotListen."""
+    """Serve until `shutdown` is set or it is cancelled. Raises CannotListen, ConfigError.
+    `sockets`: bound already; `layer`: what is put around the application."""
     made = create_app(broker, settings, sandbox=sandbox, transports=transports)
-    app = cast("App", made)  # Quart types the same messages more closely
     refused: CannotListen | None = None
-    async with realtime(broker, settings) as connections, trio.open_nursery() as nursery:
-        listen = partial(listener.serve, realtime=connections, shutdown=shutdown)
+    async with (
+        tracing(broker, settings) as traces,
+        realtime(broker, settings) as connections,
+        trio.open_nursery() as nursery,
+    ):
+        app = traces.wrap(layer(cast("App", made)))  # Quart types the same messages more closely
+        listen = partial(listener.serve, realtime=connections, shutdown=shutdown, sockets=sockets)
         try:
-            with _named(settings.host, settings.port):
+            with named(settings.host, settings.port):
                 listening = await nursery.start(listen, app, settings, ssl_context)
-            sources = Sources(broker, listening.admission, connections, LoopLag())
+            sources = Sources(broker, listening.admission, connections, LoopLag(), traces.outcomes)
             await nursery.start(served.tell, sources, shutdown)
             if settings.metrics_port:
                 await _measure(nursery, sources, settings, shutdown)
@@ -99,22 +104,9 @@ async def serve(
 async def _measure(
     nursery: trio.Nursery, sources: Sources, settings: ServerSettings, shutdown: trio.Event
 ) -> None:
-    with _named(settings.metrics_host, settings.metrics_port):
+    with named(settings.metrics_host, settings.metrics_port):
         await nursery.start(partial(metrics.serve, shutdown=shutdown), sources, settings)
     nursery.start_soon(sources.loop_lag.run, shutdown)
 
 
-@contextmanager
-def _named(host: str, port: int) -> Iterator[None]:
-    """Raises CannotListen with the address for what the system says."""
-    try:
-        yield
-    except OSError as error:
-        raise CannotListen(f"cannot listen on {host} port {port}: {_reason(error)}") from error
-
-
-def _reason(error: OSError) -> str:
-    """What the system said, without the numbers that trio and asyncio put around it."""
-    if error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    return error.strerror or str(error)
+__all__ = ["CannotListen", "Server", "serve", "serve_in"]

@@ -11,6 +11,7 @@ This module reads no file and no environment.
 import ipaddress
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from broker.settings import check_positive, setting
 
@@ -18,9 +19,17 @@ KIB = 1024
 MIB = 1024 * KIB
 
 PORT_MAX = 65_535
+WORKERS_MAX = 64
 HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 MAY_BE_ZERO = frozenset(
-    {"port", "require_tls", "shutdown_grace_ms", "linger_ms", "storage_failure_linger_ms"}
+    {
+        "port",
+        "otlp_percent",
+        "require_tls",
+        "shutdown_grace_ms",
+        "linger_ms",
+        "storage_failure_linger_ms",
+    }
     | {"matrix_requests_max", "metrics_port", "drain_window_ms"}
 )
 
@@ -30,6 +39,9 @@ class ServerSettings:
     host: str = setting("127.0.0.1", "host name or address", "interface to listen on")
     port: int = setting(8080, "TCP port", "port to listen on; 0 lets the system choose")
     backlog: int = setting(4096, "connections", "connections the system queues before we accept")
+    workers: int = setting(
+        1, "processes", "processes that serve clients together; beyond 1, see docs/workers.md"
+    )
     metrics_host: str = setting(
         "127.0.0.1", "host name or address", "interface for metrics; they ask for no credentials"
     )
@@ -107,17 +119,44 @@ class ServerSettings:
     file_descriptors_min: int = setting(
         1_024, "descriptors", "refuse to start when the system grants fewer"
     )
+    otlp_endpoint: str = setting(
+        "",
+        "URL",
+        "collector that traces go to, as OTLP over HTTP, without /v1/traces; empty is off",
+    )
+    otlp_percent: int = setting(
+        100, "percent", "share of traces that is recorded, of those that come with a request too"
+    )
+    otlp_spans_max: int = setting(
+        2_048, "spans", "spans that may wait for the collector; more are dropped, and counted"
+    )
     storage_failure_linger_ms: int = setting(
         10_000, "ms", "time that reads go on after writing has failed for good; then the exit"
     )
 
     def __post_init__(self) -> None:
         check_positive(self, MAY_BE_ZERO)
+        if self.workers > WORKERS_MAX:
+            raise ValueError(f"workers is at most {WORKERS_MAX}, not {self.workers}")
         for name, port in (("port", self.port), ("metrics_port", self.metrics_port)):
             if port > PORT_MAX:
                 raise ValueError(f"{name} is at most {PORT_MAX}, not {port}")
+        if self.otlp_percent > 100:
+            raise ValueError(f"otlp_percent is at most 100, not {self.otlp_percent}")
+        if self.otlp_endpoint:
+            _check_endpoint(self.otlp_endpoint)
         for network in self.trusted_proxies:
             ipaddress.ip_network(network)
         for host in self.matrix_hosts:
             if not HOST_NAME.fullmatch(host):
                 raise ValueError(f"{host!r} is no host name: name it as clients do, without a port")
+
+
+def _check_endpoint(text: str) -> None:
+    """Credentials of a collector are not here, where they would be printed: see docs/operating.md.
+    Raises ValueError."""
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query:
+        raise ValueError("otlp_endpoint must be an http or https URL without credentials or query")
+    if url.port == 0:
+        raise ValueError("otlp_endpoint has no port 0")

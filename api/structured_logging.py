@@ -1,7 +1,8 @@
 """Log lines: one JSON object each, on standard error, and never a secret in one.
 
 Owns the root logger of a process. Every line has time, level, logger, message and, while a request
-is served, its id; an exception adds its trace.
+is served, its id, and that of its trace where there are traces; an exception adds its stack, one of
+several workers its number.
 
 Invariant: whatever a caller logs, what leaves went through `scrub`: key strings, credentials of
 Authorization headers, tokens and keys in queries and JSON, JWTs and private keys become `***`. It
@@ -16,11 +17,14 @@ import json
 import logging
 import re
 import sys
+import threading
 import traceback
 from datetime import UTC, datetime
 
 from api.request_id import request_id
+from api.trace_context import trace_id
 
+logger = logging.getLogger("tidelog.process")
 HIDDEN = "***"
 TEXT_CHARS_MAX = 16_384  # of one message or trace, cut behind the scrubbing
 
@@ -49,13 +53,21 @@ def scrub(text: str) -> str:
 
 
 class JsonLines(logging.Formatter):
+    """`worker`: which of several processes says it; None of one that is alone."""
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self.worker = worker
+
     def format(self, record: logging.LogRecord) -> str:
         fields = {
             "time": _iso(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
+            "worker": self.worker,
             "message": _bounded(scrub(record.getMessage())),
             "request_id": scrub(request_id.get() or "") or None,
+            "trace_id": trace_id(),
             "trace": _trace(record),
         }
         present = {name: value for name, value in fields.items() if value is not None}
@@ -80,12 +92,30 @@ class ScrubbedStream(logging.StreamHandler):  # type: ignore[type-arg] # subscri
             return
 
 
-def configure(level: str) -> None:
-    """Make this process log as described above. `level`: the least severe that is written."""
+def configure(level: str, worker: int | None = None) -> None:
+    """Make this process log as described above. `level`: the least severe that is written.
+    `worker`: its number, where several serve together."""
     handler = ScrubbedStream()
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonLines(worker))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
+
+
+def log_the_uncaught() -> None:
+    """Of this process: what no task and no caller catches is a line like any other, not text that
+    nobody has scrubbed. Its end, if it is that of the process, is said by who started it."""
+
+    def in_thread(given: threading.ExceptHookArgs) -> None:
+        if given.exc_type is SystemExit or given.exc_value is None:
+            return
+        named = given.thread.name if given.thread else "a thread"
+        logger.critical("%s ended by an exception", named, exc_info=given.exc_value)
+
+    def unraisable(given: "sys.UnraisableHookArgs") -> None:
+        logger.error("%s", given.err_msg or "an exception was ignored", exc_info=given.exc_value)
+
+    threading.excepthook = in_thread
+    sys.unraisablehook = unraisable
 
 
 def _iso(seconds: float) -> str:

@@ -59,11 +59,16 @@ def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
     # A client that ends without a goodbye may still read: HTTP and WebSocket know what is whole.
     context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)  # OpenSSL 3
     context.set_alpn_protocols(ALPN_PROTOCOLS)
+    load_certificate(context, cert_file, key_file)
+    return context
+
+
+def load_certificate(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> None:
+    """For connections from now on. Raises CertificateError."""
     try:
         context.load_cert_chain(cert_file, key_file, password=_no_password)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise CertificateError(f"cannot use {cert_file} with {key_file}: {error}") from error
-    return context
 
 
 def _no_password() -> str:

@@ -7,8 +7,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import trio
-
 from bench import results
 from bench.registry import BENCHMARKS, measure
 from bench.scale import FULL, QUICK, TINY, Scale
@@ -57,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(name: str, scale: Scale, parent: Path | None, command: str) -> Result:
     work = Path(tempfile.mkdtemp(prefix="tidelog-bench-", dir=parent))
     try:
-        return trio.run(measure, BENCHMARKS[name], scale, work, command)
+        return measure(BENCHMARKS[name], scale, work, command)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

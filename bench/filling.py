@@ -47,5 +47,5 @@ async def directory(path: Path, channels: int, messages: int) -> None:
     """A data directory with that many messages in that many channels, closed again."""
     async with broker.open(path) as opened:
         await fill(opened, [f"bench:{number}" for number in range(channels)], messages)
-        if opened.log.writer.metrics.records < messages:
+        if opened.log.metrics.records < messages:
             raise Wrong("the directory was not filled")

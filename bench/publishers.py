@@ -55,7 +55,7 @@ class _Publishing:
         latencies: list[float] = []
         acknowledged = Acknowledged()
         position = self.log.position
-        commits, written = self.log.writer.metrics.commits, handed_to_write()
+        commits, written = self.log.metrics.commits, handed_to_write()
         cpu, began = process_time(), perf_counter()
         async with trio.open_nursery() as nursery:
             for _ in range(publishers):
@@ -65,7 +65,7 @@ class _Publishing:
             seconds=perf_counter() - began,
             cpu_seconds=process_time() - cpu,
             written_bytes=handed_to_write() - written,
-            commits=self.log.writer.metrics.commits - commits,
+            commits=self.log.metrics.commits - commits,
             latencies=latencies,
         )
         acknowledged.check([found async for found in self._log_since(position)])

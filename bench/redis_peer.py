@@ -15,60 +15,44 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic, perf_counter, sleep
+from time import perf_counter
+from typing import NamedTuple
 
 import trio
 
 from bench.acknowledged import Wrong, number_of, payload
+from bench.load.driver import Address
+from bench.load.peers.redis import RedisPeer
 from bench.measuring import Sample
 
-_START_TIMEOUT_S = 10
 _READ_BYTES = 1 << 16
 _FIRST_GUESS = 2_000  # messages per second
-_CONFIGURATION = {
-    "port": "0",
-    "appendonly": "yes",
-    "appendfsync": "always",
-    "auto-aof-rewrite-percentage": "0",
-    "save": "",
-    "daemonize": "no",
-}
 
 
 class RedisFailed(Exception):
-    """Redis did not start, or answered with an error."""
+    """Redis answered with an error."""
 
 
 def installed() -> bool:
     return bool(shutil.which("redis-server") and shutil.which("redis-benchmark"))
 
 
+class Server(NamedTuple):
+    """Where it listens: nobody else is on it."""
+
+    path: Path
+    address: Address
+
+
 @contextmanager
-def server(directory: Path) -> Iterator[Path]:
-    """A Redis of our own in `directory`; yields its socket. A unix socket's path is short, so that
-    is in a directory of its own."""
-    directory.mkdir(parents=True)
+def server(directory: Path) -> Iterator[Server]:
+    """A Redis of our own in `directory`. A unix socket's path is short, so that is in a directory
+    of its own."""
     with tempfile.TemporaryDirectory(prefix="tidelog-redis-") as short:
         path = Path(short, "s")
-        options = {**_CONFIGURATION, "dir": str(directory), "unixsocket": str(path)}
-        command = ["redis-server"]
-        for name, value in options.items():
-            command += [f"--{name}", value]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        try:
-            _wait_for(path, process)
-            yield path
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
-    deadline = monotonic() + _START_TIMEOUT_S
-    while not path.exists():
-        if process.poll() is not None or monotonic() > deadline:
-            raise RedisFailed("redis-server did not start")
-        sleep(0.02)
+        peer = RedisPeer("redis", "always", (), unixsocket=str(path))
+        with peer.start(directory) as address:
+            yield Server(path, address)
 
 
 class Connection:
@@ -267,10 +251,10 @@ def _file_bytes(directory: Path) -> int:
 
 @contextmanager
 def redis(directory: Path, channels: int) -> Iterator[tuple[Redis, RedisConnections]]:
-    with server(directory) as path:
+    with server(directory) as running:
         contenders = (
-            Redis(path, directory, channels),
-            RedisConnections(path, directory, channels),
+            Redis(running.path, directory, channels),
+            RedisConnections(running.path, directory, channels),
         )
         try:
             yield contenders

@@ -13,6 +13,7 @@ from broker.errors import (
     Unauthorized,
     Unavailable,
 )
+from broker.limits.settings import RateLimitSettings
 from broker.messages.history import HistoryPage, HistoryQuery
 from broker.messages.message import Message, StoredMessage
 from broker.publisher import Published
@@ -32,6 +33,7 @@ __all__ = [
     "Outcome",
     "Overloaded",
     "Published",
+    "RateLimitSettings",
     "ShadowedPackage",
     "StoredMessage",
     "Unauthorized",

@@ -1,4 +1,4 @@
-"""Commands that create, change and remove apps, keys and namespaces, and what they come to.
+"""Commands that create, change and remove apps, keys, namespaces and limits, and what they come to.
 
 Ids are the caller's (randomness comes with the command), so a retried command is recognised. With
 `keep`, creating what exists already is a success that changes nothing: that is how configuration is
@@ -9,6 +9,7 @@ import msgspec
 
 from broker import purge, tenancy
 from broker.auth import capability
+from broker.auth.credentials import Key
 from broker.channels.lifecycle import opening
 from broker.errors import BadRequest, NotFound
 from broker.event import Event, Kind
@@ -17,6 +18,7 @@ from broker.events import (
     AppDeleted,
     KeyCreated,
     KeyRevoked,
+    LimitsSet,
     LogCreated,
     MemberEntered,
     NamespaceRemoved,
@@ -24,13 +26,14 @@ from broker.events import (
     PurgeRequested,
 )
 from broker.messages.message import PresenceMessage
-from broker.tenancy import SYSTEM, NamespaceRules
+from broker.tenancy import SYSTEM, Limits, NamespaceRules
 from storage import Decision, Rows, Stream
 from storage.projection import Decide
 
 ID_CHARS_MAX = 64
 NAMESPACE_CHARS_MAX = 128
 SECRET_CHARS_MAX = 256
+NUMBER_MAX = (1 << 53) - 1  # what JSON and TOML agree on
 _ID_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
@@ -76,6 +79,14 @@ class SetNamespace(msgspec.Struct, frozen=True):
 class RemoveNamespace(msgspec.Struct, frozen=True):
     app: str
     namespace: str
+
+
+class SetLimits(msgspec.Struct, frozen=True):
+    """Of an app, or of one of its keys: all of them, those that are None as the settings say."""
+
+    app: str
+    key: str | None
+    limits: Limits
 
 
 class Fixture(msgspec.Struct, frozen=True):
@@ -151,9 +162,7 @@ def create_key(rows: Rows, command: CreateKey, ms: int) -> Decision:
 
 
 def revoke_key(rows: Rows, command: RevokeKey, ms: int) -> Decision:
-    known = tenancy.key(rows, command.app, command.key)
-    if known is None:
-        raise NotFound(f"there is no key {command.app}.{command.key}")
+    known = _require_key(rows, command.app, command.key)
     return (
         Decision() if known.revoked else tenancy.in_system_log(KeyRevoked(command.app, command.key))
     )
@@ -173,6 +182,26 @@ def remove_namespace(rows: Rows, command: RemoveNamespace, ms: int) -> Decision:
     return tenancy.in_system_log(NamespaceRemoved(command.app, command.namespace))
 
 
+def set_limits(rows: Rows, command: SetLimits, ms: int) -> Decision:
+    tenancy.require_app(rows, command.app)
+    if command.key is not None:
+        _require_key(rows, command.app, command.key)
+        if command.limits.connections_max is not None:
+            raise BadRequest("connections_max is a limit of apps, not of keys")
+    check_numbers(command.limits)
+    if tenancy.limits(rows, command.app, command.key or "") == command.limits:
+        return Decision()
+    given = msgspec.to_builtins(command.limits)
+    return tenancy.in_system_log(LimitsSet(command.app, command.key, given))
+
+
+def _require_key(rows: Rows, app: str, key: str) -> Key:
+    found = tenancy.key(rows, app, key)
+    if found is None:
+        raise NotFound(f"there is no key {app}.{key}")
+    return found
+
+
 def _key_created(command: CreateKey) -> KeyCreated:
     check_id(command.key, "key id")
     check_secret(command.secret)
@@ -182,6 +211,7 @@ def _key_created(command: CreateKey) -> KeyCreated:
 
 def _namespace_set(command: SetNamespace) -> NamespaceSet:
     check_namespace(command.namespace)
+    check_numbers(command.rules)
     rules = msgspec.to_builtins(command.rules)
     return NamespaceSet(command.app, command.namespace, rules)
 
@@ -218,6 +248,12 @@ def check_namespace(name: str) -> None:
         )
 
 
+def check_numbers(rules: NamespaceRules | Limits) -> None:
+    for name, value in msgspec.structs.asdict(rules).items():
+        if isinstance(value, int) and not 0 <= value <= NUMBER_MAX:
+            raise BadRequest(f"{name} must be a number from 0 to {NUMBER_MAX}")
+
+
 DECIDE: dict[type, Decide] = {
     CreateLog: create_log,
     CreateApp: create_app,
@@ -227,4 +263,5 @@ DECIDE: dict[type, Decide] = {
     RevokeKey: revoke_key,
     SetNamespace: set_namespace,
     RemoveNamespace: remove_namespace,
+    SetLimits: set_limits,
 }

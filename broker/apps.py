@@ -1,4 +1,4 @@
-"""Administration of a broker: its apps, their keys and namespaces. Also the keyring that
+"""Administration of a broker: its apps, their keys, namespaces and limits. Also the keyring that
 credentials are checked against.
 
 Look-ups read the projection, so what a command created is there when the command has returned.
@@ -15,7 +15,7 @@ from broker.administration import Fixture
 from broker.auth import revocations
 from broker.auth.credentials import Key, Principal, parse_key
 from broker.errors import NotFound
-from broker.tenancy import App, NamespaceRules
+from broker.tenancy import App, Limits, NamespaceRules
 from storage import Outcome, Rows
 
 KEYS_KNOWN_MAX = 1_000
@@ -156,6 +156,15 @@ class Apps:
 
     async def remove_namespace(self, app: str, namespace: str) -> None:
         await self._run(administration.RemoveNamespace(app, namespace), app)
+
+    def limits(self, app: str, key: str | None = None) -> Limits:
+        """Of an app, or of one of its keys (by its key id)."""
+        with self._rows() as rows:
+            return tenancy.limits(rows, app, key or "")
+
+    async def set_limits(self, app: str, limits: Limits, *, key: str | None = None) -> None:
+        """All of them: what is None is as the settings say. Raises BadRequest, NotFound."""
+        await self._run(administration.SetLimits(app, key, limits), app)
 
     async def _run(self, command: Any, app: str) -> None:
         try:

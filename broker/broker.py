@@ -34,7 +34,7 @@ from broker.channels.occupancy import Occupancy
 from broker.channels.presence import MembersPage, members_page
 from broker.clock import Clock, wall_clock
 from broker.domain import broker_domain
-from broker.errors import BadRequest, BrokerError, NotFound
+from broker.errors import BadRequest, BrokerError, NotFound, Unavailable
 from broker.event import Kind
 from broker.interactions.annotator import Annotator
 from broker.interactions.editor import Editor
@@ -58,7 +58,7 @@ from broker.stats.counters import Counters
 from broker.stats.query import StatsPage, StatsQuery
 from broker.stats.recording import AddStats, MinuteCounts
 from broker.storage_errors import mapped
-from storage import Log, Outcome, Rows, open_log
+from storage import LocalLog, Log, Outcome, Rows, open_log
 from storage.keyfile import KeyFile
 from storage.serial import ms_of
 
@@ -109,6 +109,13 @@ class Broker:
         if not found:
             raise NotFound("this broker has no app")
         return found[0].id
+
+    @property
+    def _writing(self) -> LocalLog:
+        """Raises Unavailable in a process that does not write the log itself."""
+        if not isinstance(self.log, LocalLog):
+            raise Unavailable("this is for the process that writes the log")
+        return self.log
 
     @property
     def failure(self) -> str | None:
@@ -261,7 +268,7 @@ class Broker:
                 if request.client_id is not None:
                     await self._purge_devices(request.app, request.client_id, ms_of(serial))
                 with mapped():
-                    await purge.carry_out(self.log, serial, request)
+                    await purge.carry_out(self._writing, serial, request)
                 if not self.apps.app_exists(request.app):
                     await self.push.forget_strangers(request.app)
 
@@ -272,21 +279,22 @@ class Broker:
     async def sweep(self) -> int:
         """Trim now what is past its retention; returns how many streams were cut."""
         with mapped():
-            return await retention.sweep(self.log, self.settings)
+            return await retention.sweep(self._writing, self.settings)
 
     async def rebuild(self) -> None:
         """Fold every projection again from the log, beside live traffic."""
         with mapped():
-            await self.log.rebuild()
+            await self._writing.rebuild()
 
     async def run(self, *, delivers: trio.Event | None) -> None:
-        """The broker's own work: delivery and housekeeping. `delivers`: notifications too, from
-        when it is set."""
+        """The broker's own work: delivery, and housekeeping in the process that writes the log.
+        `delivers`: notifications too, from when it is set."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.epoch.run)
             if delivers is not None:
                 nursery.start_soon(self._deliver, delivers)
-            nursery.start_soon(self._keep_house)
+            if isinstance(self.log, LocalLog):
+                nursery.start_soon(self._keep_house)
 
     async def _deliver(self, begins: trio.Event) -> None:
         await begins.wait()
@@ -353,18 +361,24 @@ async def open(  # noqa: A001 - the library's verb: broker.open(...)
         if delivers is None:
             delivers = trio.Event()
             delivers.set()
-        failure: Exception | None = None
-        async with trio.open_nursery() as nursery:
-            running = partial(broker.run, delivers=delivers if hold_connections else None)
-            nursery.start_soon(running)
-            try:
-                yield broker
-            except Exception as error:  # the caller's own: not to be wrapped in our nursery's group
-                failure = error
-            await broker.epoch.finish()
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+        async with running(broker, delivers if hold_connections else None):
+            yield broker
+
+
+@asynccontextmanager
+async def running(broker: Broker, delivers: trio.Event | None) -> AsyncIterator[None]:
+    """A broker does its own work (see Broker.run) until the caller's is over."""
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(broker.run, delivers=delivers))
+        try:
+            yield
+        except Exception as error:  # the caller's own: not to be wrapped in our nursery's group
+            failure = error
+        await broker.epoch.finish()
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 async def _series(log: Log) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from broker.apps import ROOT_CAPABILITY
 from broker.auth import capability
-from broker.auth.credentials import Principal
+from broker.auth.credentials import IN_PROCESS, Principal
 from broker.errors import BadRequest
 from broker.events import Operation
 from broker.interactions.change import Change
@@ -30,7 +30,7 @@ class Channel:
         self.name = name
         self.app = app
         self._broker = broker
-        self._principal = Principal(app_id=app, key_name="(in process)", capability=_EVERYTHING)
+        self._principal = Principal(app_id=app, key_name=IN_PROCESS, capability=_EVERYTHING)
 
     async def publish(
         self,

@@ -15,6 +15,7 @@ from broker.channels.registry import Channels
 from broker.events import decode, encode
 from broker.interactions import annotating, changing
 from broker.interactions.projection import Interactions
+from broker.limits import only_if_known
 from broker.live import app_log, connection_log, idle_channels
 from broker.live.connection_log import ConnectionLog
 from broker.matrix import rules as matrix_rules
@@ -59,20 +60,24 @@ PROJECTIONS: tuple[Projection, ...] = (
 
 
 def broker_domain() -> Domain:
+    published: dict[type, Decide] = {
+        **publishing.DECIDE,
+        **changing.DECIDE,
+        **annotating.DECIDE,
+        **presence.DECIDE,
+    }
     decide: dict[type, Decide] = {
+        **published,
+        **only_if_known.deciding(published, published),
         **administration.DECIDE,
         **audit.DECIDE,
         **matrix_rules.DECIDE,
         **app_log.DECIDE,
-        **publishing.DECIDE,
-        **changing.DECIDE,
-        **annotating.DECIDE,
         **registration.DECIDE,
         **removal.DECIDE,
         **subscriptions.DECIDE,
         **topics.DECIDE,
         **outbox_log.DECIDE,
-        **presence.DECIDE,
         **occupancy.DECIDE,
         **idle_channels.DECIDE,
         **connection_log.DECIDE,

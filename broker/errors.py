@@ -60,7 +60,10 @@ class NotFound(BrokerError):
 
 
 class Overloaded(BrokerError):
-    """A limit is reached; the caller may try again later."""
+    """A limit is reached; the caller may try again later: in `retry_after_s`, where that is
+    known."""
+
+    retry_after_s: float | None = None
 
     def __init__(self, message: str, code: int = 42910, status: int = 429) -> None:
         super().__init__(message, code, status)

@@ -129,11 +129,12 @@ class MemberLeft(Event, frozen=True, tag="member.left", gc=False):
 
 class ChannelAttached(Event, frozen=True, tag="channel.attached"):
     """`modes`: granted (broker.channels.modes); `epoch`: of the process that holds the
-    attachment."""
+    attachment. `beside`: other epochs whose counts stay; those of yet others are gone."""
 
     connection: str
     modes: int
     epoch: int
+    beside: tuple[int, ...] = ()
 
 
 class ChannelDetached(Event, frozen=True, tag="channel.detached"):
@@ -164,6 +165,18 @@ class BrokerStarted(Event, frozen=True, tag="broker.started"):
     lost_behind: int | None = None
 
 
+class WorkerStarted(Event, frozen=True, tag="worker.started"):
+    """A process began to hold connections beside the others. Its epoch is of no other."""
+
+    epoch: int
+
+
+class WorkerEnded(Event, frozen=True, tag="worker.ended"):
+    """What that process held is lost, as after a start of the broker."""
+
+    epoch: int
+
+
 class ConnectionOpened(Event, frozen=True, tag="connection.opened"):
     """`key_hash`: of the secret in its connectionKey (broker.live.connection_log)."""
 
@@ -174,9 +187,12 @@ class ConnectionOpened(Event, frozen=True, tag="connection.opened"):
 
 
 class ConnectionResumed(Event, frozen=True, tag="connection.resumed"):
+    """`took_over`: another transport had it, which was alive."""
+
     connection: str
     key_hash: bytes
     epoch: int
+    took_over: bool = False
 
 
 class ConnectionLost(Event, frozen=True, tag="connection.lost"):
@@ -261,6 +277,15 @@ class NamespaceRemoved(Event, frozen=True, tag="namespace.removed"):
     namespace: str
 
 
+class LimitsSet(Event, frozen=True, tag="limits.set"):
+    """`limits`: broker.tenancy.Limits as a map, whole; of the app, or of one of its keys. Empty:
+    the settings' again."""
+
+    app: str
+    key: str | None
+    limits: dict[str, int]
+
+
 class PurgeRequested(Event, frozen=True, tag="purge.requested"):
     """Remove what was stored before this event: of an app, of one of its channels, or what one of
     its clients published."""
@@ -311,6 +336,8 @@ AnyEvent = (
     | ChannelOpened
     | ChannelClosed
     | BrokerStarted
+    | WorkerStarted
+    | WorkerEnded
     | ConnectionOpened
     | ConnectionResumed
     | ConnectionLost
@@ -325,6 +352,7 @@ AnyEvent = (
     | KeyRevoked
     | NamespaceSet
     | NamespaceRemoved
+    | LimitsSet
     | PurgeRequested
     | PurgeCompleted
     | StatsRecorded

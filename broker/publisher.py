@@ -6,13 +6,14 @@ transaction (broker.messages.publishing).
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from broker import randomness
 from broker.auth.credentials import Principal
 from broker.errors import BadRequest, BrokerError
+from broker.limits import limiter
 from broker.live.epoch import Epoch
 from broker.messages.message import Message
 from broker.messages.publish import (
@@ -42,6 +43,14 @@ class Published(msgspec.Struct, frozen=True):
     duplicate: bool = False
 
 
+class _Judged(NamedTuple):
+    """A publish that may be tried. `admitted`: its command, as far as limits let it."""
+
+    command: Publish
+    base: str
+    admitted: Any
+
+
 class Publisher:
     """Of one broker. `epoch`: whose connections may be spoken for, and the channels' rules."""
 
@@ -61,14 +70,31 @@ class Publisher:
     ) -> Published:
         """Publish messages, all or none. Raises as `validate` says, Overloaded, Unavailable."""
         checked = self.check(permit(principal, channel), messages)
-        return await self.append(principal.app_id, channel, checked)
+        command, base = _command(principal.app_id, channel, checked)
+        return await self._append(_Judged(command, base, self._admitted(principal, command)))
 
     async def append(self, app: str, channel: str, checked: Checked) -> Published:
-        """Append the validated messages of one publish."""
+        """Append the validated messages of one publish, whatever the limits of rates."""
         command, base = _command(app, channel, checked)
+        return await self._append(_Judged(command, base, command))
+
+    async def _append(self, judged: _Judged) -> Published:
+        command = judged.command
         with mapped():
-            outcome = await self._log.submit(command, app=app, cost=command.size_bytes)
-        return self._published(command, base, outcome)
+            outcome = await self._log.submit(
+                judged.admitted, app=command.app, cost=command.size_bytes
+            )
+        return self._published(command, judged.base, outcome)
+
+    def _admitted(self, principal: Principal, command: Publish) -> Any:
+        """The command to append: it may come to less when there are too many (broker.limits)."""
+        asked = limiter.Publish(
+            command.channel,
+            len(command.messages),
+            command.size_bytes,
+            may_be_known=command.keyed,
+        )
+        return self._epoch.rate_limits.admit(principal, command, asked)
 
     async def publish_each(
         self, principal: Principal, publishes: Sequence[tuple[str, Sequence[Message]]]
@@ -76,32 +102,31 @@ class Publisher:
         """Publishes in one commit, each on its own: what became of each, in their order. Raises
         Overloaded or Unavailable; then none was taken."""
         judged = [self._judged(principal, *publish) for publish in publishes]
-        commands = [item[0] for item in judged if not isinstance(item, BrokerError)]
-        cost = sum(command.size_bytes for command in commands)
+        admitted = [item.admitted for item in judged if not isinstance(item, BrokerError)]
+        cost = sum(item.command.size_bytes for item in judged if not isinstance(item, BrokerError))
         with mapped():
-            results = await self._log.submit_all(commands, app=principal.app_id, cost=cost)
+            results = await self._log.submit_all(admitted, app=principal.app_id, cost=cost)
         outcomes = iter(results)
         return [
-            item if isinstance(item, BrokerError) else self._result(*item, next(outcomes))
+            item if isinstance(item, BrokerError) else self._result(item, next(outcomes))
             for item in judged
         ]
 
     def _judged(
         self, principal: Principal, channel: str, messages: Sequence[Message]
-    ) -> tuple[Publish, str] | BrokerError:
+    ) -> _Judged | BrokerError:
         try:
             checked = self.check(permit(principal, channel), messages)
+            command, base = _command(principal.app_id, channel, checked)
+            return _Judged(command, base, self._admitted(principal, command))
         except BrokerError as error:
             return error
-        return _command(principal.app_id, channel, checked)
 
-    def _result(
-        self, command: Publish, base: str, result: Outcome | Exception
-    ) -> Published | BrokerError:
+    def _result(self, judged: _Judged, result: Outcome | Exception) -> Published | BrokerError:
         outcome = as_result(result)
         if isinstance(outcome, BrokerError):
             return outcome
-        return self._published(command, base, outcome)
+        return self._published(judged.command, judged.base, outcome)
 
     def _published(self, command: Publish, base: str, outcome: Outcome) -> Published:
         count = len(command.messages)

@@ -32,7 +32,7 @@ from broker.events import (
 from broker.push.removal import RemoveDevices, RemovePush
 from broker.stats import projections as stats
 from broker.stats.recording import RemoveStats
-from storage import Cut, Decision, Log, OnTrim, Record, Rows, Stream, Table
+from storage import Cut, Decision, LocalLog, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
 
 TABLE = "purges"
@@ -121,7 +121,7 @@ def pending(rows: Rows) -> list[tuple[int, PurgeRequested]]:
     return [(int.from_bytes(key, "big"), decode(row)) for key, row in rows.scan(TABLE)]
 
 
-async def carry_out(log: Log, serial: int, request: PurgeRequested) -> None:
+async def carry_out(log: LocalLog, serial: int, request: PurgeRequested) -> None:
     """Remove what `request` names and lies before it, then say so in the log. May be repeated."""
     with log.view() as rows:
         deleted = not tenancy.app_exists(rows, request.app)
@@ -143,7 +143,7 @@ async def carry_out(log: Log, serial: int, request: PurgeRequested) -> None:
     await log.submit(CompletePurge(serial), app=request.app)
 
 
-async def _clear_members(log: Log, app: str, channel: str) -> None:
+async def _clear_members(log: LocalLog, app: str, channel: str) -> None:
     """Fixtures would stay for ever: they have no connection that could be lost."""
     more = True
     while more:
@@ -151,7 +151,7 @@ async def _clear_members(log: Log, app: str, channel: str) -> None:
         more = (await log.submit(command, app=app)).reply
 
 
-async def _remove_push(log: Log, app: str) -> None:
+async def _remove_push(log: LocalLog, app: str) -> None:
     """Devices a few at a time, for there may be very many; then what clients subscribed to."""
     place: bytes | None = b""
     while place is not None:
@@ -159,7 +159,7 @@ async def _remove_push(log: Log, app: str) -> None:
     await log.submit(RemovePush(app), app=app)
 
 
-async def _remove_stats(log: Log, app: str) -> None:
+async def _remove_stats(log: LocalLog, app: str) -> None:
     """What was counted of it. The rows say which streams there are, so they go last."""
     found = await log.query(lambda rows: stats.days(rows, app))
     if not found:
@@ -169,7 +169,7 @@ async def _remove_stats(log: Log, app: str) -> None:
     await log.trim([Cut(stream, log.position) for stream in found])
 
 
-async def _channels(log: Log, request: PurgeRequested) -> list[str]:
+async def _channels(log: LocalLog, request: PurgeRequested) -> list[str]:
     if request.channel is not None:
         return [request.channel]
     return await log.query(
@@ -177,7 +177,7 @@ async def _channels(log: Log, request: PurgeRequested) -> list[str]:
     )
 
 
-async def _redact_client(log: Log, request: PurgeRequested, channel: str, serial: int) -> None:
+async def _redact_client(log: LocalLog, request: PurgeRequested, channel: str, serial: int) -> None:
     """What changed a message goes with it, also where it came after the request."""
     for kind in _CLIENT_KINDS:
         stream = Stream(request.app, channel, kind)

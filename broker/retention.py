@@ -5,7 +5,7 @@ from broker.auth.nonces import NONCE_RETENTION_MS
 from broker.auth.revocations import REVOCATION_RETENTION_MS
 from broker.event import Kind
 from broker.settings import FOREVER, HOUR_MS, BrokerSettings
-from storage import Log, Retention, Stream, View
+from storage import LocalLog, Retention, Stream, View
 
 STATS_CURSOR_RETENTION_MS = HOUR_MS  # the row that they fold to is kept
 
@@ -48,6 +48,6 @@ def _age(ms: int) -> int | None:
     return None if ms == FOREVER else ms
 
 
-async def sweep(log: Log, settings: BrokerSettings) -> int:
+async def sweep(log: LocalLog, settings: BrokerSettings) -> int:
     """Trim every stream to what it keeps; returns how many needed it."""
     return await log.sweep(lambda view, stream: retention(view, settings, stream))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from broker.limits.settings import RateLimitSettings
 from storage import LogSettings, setting
 from storage.settings import check_positive
 
@@ -69,6 +70,7 @@ class BrokerSettings:
         "Europe/Berlin", "time zone", "by whose months the keys of encrypted pushers change"
     )
     log: LogSettings = field(default_factory=LogSettings)
+    rate_limits: RateLimitSettings = field(default_factory=RateLimitSettings)
 
     def __post_init__(self) -> None:
         check_positive(self, _MAY_BE_ZERO)

@@ -21,7 +21,6 @@ from storage import (
 INTERNAL = 50000
 TIMEOUT = 50003
 CLOSED = 80017
-WRITE_RATE = 42913
 
 
 logger = logging.getLogger("tidelog.broker")
@@ -74,7 +73,7 @@ def as_result(result: Outcome | Exception) -> Outcome | BrokerError:
 
 def _as_broker_error(error: StorageError) -> BrokerError:
     if isinstance(error, QueueFull):
-        return Overloaded(f"too many publishes are waiting: {error}", WRITE_RATE)
+        return Overloaded(f"too many publishes are waiting: {error}")
     if isinstance(error, Damaged):
         return DamagedLog(str(error))
     if isinstance(error, LogLocked):

@@ -1,4 +1,4 @@
-"""Apps, keys and namespaces as they stand: the fold of the system log, and its look-ups.
+"""Apps, keys, namespaces and limits as they stand: the fold of the system log, and its look-ups.
 
 The system log is never trimmed, so what an operator ever did can be read back. A revoked key keeps
 its row, so that its id is not given out again and its holder is told why (40131).
@@ -18,6 +18,7 @@ from broker.events import (
     AppDeleted,
     KeyCreated,
     KeyRevoked,
+    LimitsSet,
     LogCreated,
     NamespaceRemoved,
     NamespaceSet,
@@ -28,7 +29,7 @@ from storage.serial import ms_of
 SYSTEM = Stream("", "", Kind.SYSTEM)
 TABLE = "tenancy"
 _SERIES = b"s"
-_APP, _KEY, _NAMESPACE = b"a", b"k", b"n"
+_APP, _KEY, _NAMESPACE, _LIMITS = b"a", b"k", b"n", b"l"
 
 
 class App(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -49,6 +50,7 @@ class NamespaceRules(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     """What holds for the channels of a namespace (reference 5). None: the broker's default.
 
     retention_ms: 0 keeps messages for ever. messages_max, bytes_max: bounds of one channel.
+    messages_per_s, bytes_per_s: what may be published to one channel; 0 is no limit.
     """
 
     persisted: bool = False
@@ -58,9 +60,23 @@ class NamespaceRules(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     retention_ms: int | None = None
     messages_max: int | None = None
     bytes_max: int | None = None
+    messages_per_s: int | None = None
+    bytes_per_s: int | None = None
+
+
+class Limits(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What an app, or one of its keys with its tokens, may do. None: as the settings say; 0: no
+    limit. connections_max: of an app only."""
+
+    messages_per_s: int | None = None
+    bytes_per_s: int | None = None
+    requests_per_s: int | None = None
+    connections_max: int | None = None
 
 
 NO_RULES = NamespaceRules()
+NO_LIMITS = Limits()
+RATE_RULES = frozenset({"messages_per_s", "bytes_per_s"})
 
 
 class _KeyRow(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -73,6 +89,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _read_app = msgspec.msgpack.Decoder(App).decode
 _read_key = msgspec.msgpack.Decoder(_KeyRow).decode
 _read_rules = msgspec.msgpack.Decoder(NamespaceRules).decode
+_read_limits = msgspec.msgpack.Decoder(Limits).decode
 
 
 def _row(table: bytes, *names: str) -> bytes:
@@ -80,7 +97,7 @@ def _row(table: bytes, *names: str) -> bytes:
 
 
 class Tenancy:
-    """The projection: one row per app, key and namespace."""
+    """The projection: one row per app, key and namespace, and one per app or key with limits."""
 
     name = TABLE
     prefix = b"t"
@@ -105,13 +122,22 @@ class Tenancy:
                 table.put(_row(_NAMESPACE, app, namespace), _encode(rules))
             case NamespaceRemoved(app, namespace):
                 table.delete(_row(_NAMESPACE, app, namespace))
+            case LimitsSet(app, key, limits):
+                _set_limits(table, _row(_LIMITS, app, key or ""), limits)
 
     def unfold(self, table: Table, record: Record) -> None:
         raise AssertionError("the system log is never trimmed")
 
 
+def _set_limits(table: Table, row: bytes, limits: dict[str, int]) -> None:
+    if limits:
+        table.put(row, _encode(limits))
+    else:
+        table.delete(row)
+
+
 def _delete_app(table: Table, app: str) -> None:
-    for kind in (_KEY, _NAMESPACE):
+    for kind in (_KEY, _NAMESPACE, _LIMITS):
         for key, _ in list(table.scan(_row(kind, app, ""))):
             table.delete(key)
     table.delete(_row(_APP, app))
@@ -192,3 +218,17 @@ def namespaces(rows: Rows, app_id: str) -> dict[str, NamespaceRules]:
     prefix = _row(_NAMESPACE, app_id, "")
     found = rows.scan(TABLE, prefix)
     return {row[len(prefix) :].decode(): _read_rules(value) for row, value in found}
+
+
+def limits(rows: Rows, app_id: str, key_id: str = "") -> Limits:
+    """Of an app, or of one of its keys."""
+    value = rows.get(TABLE, _row(_LIMITS, app_id, key_id))
+    return _read_limits(value) if value else NO_LIMITS
+
+
+def limits_anything(rows: Rows) -> bool:
+    """Whether any app, key or namespace has a rate or a number of its own."""
+    if any(True for _ in rows.scan(TABLE, _LIMITS)):
+        return True
+    every = (_read_rules(value) for _, value in rows.scan(TABLE, _NAMESPACE))
+    return any((one.messages_per_s, one.bytes_per_s) != (None, None) for one in every)

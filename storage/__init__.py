@@ -1,9 +1,10 @@
 """The log: records, keys, transactions, fsync. Calls `decide` and `fold`, knows no meaning.
 
-`Log` and `open_log` are found when they are first asked for. They need trio, which takes as long to
-import as all the rest; the checker that every open waits for (storage.probe) does not.
+Logs are found when they are first asked for. They need trio, which takes as long to import as all
+the rest; the checker that every open waits for (storage.probe) does not.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from storage.engine import free_disk_bytes
@@ -27,15 +28,20 @@ from storage.settings import LogSettings, setting
 from storage.view import View
 
 if TYPE_CHECKING:
-    from storage.log import Log, open_log
+    from storage.link import Codec, serve_link
+    from storage.local import LocalLog, open_log
+    from storage.log import Log
+    from storage.remote import RemoteLog, open_remote
 
 __all__ = [
     "ClockBehind",
+    "Codec",
     "Cut",
     "Damaged",
     "Decision",
     "Domain",
     "FormatError",
+    "LocalLog",
     "Log",
     "LogBehind",
     "LogClosed",
@@ -49,6 +55,7 @@ __all__ = [
     "Projection",
     "QueueFull",
     "Record",
+    "RemoteLog",
     "Retention",
     "Rows",
     "Span",
@@ -58,13 +65,24 @@ __all__ = [
     "View",
     "free_disk_bytes",
     "open_log",
+    "open_remote",
+    "serve_link",
     "setting",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in ("Log", "open_log"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from storage import log
+_MODULES = {
+    "Codec": "link",
+    "LocalLog": "local",
+    "Log": "log",
+    "RemoteLog": "remote",
+    "open_log": "local",
+    "open_remote": "remote",
+    "serve_link": "link",
+}
 
-    return getattr(log, name)
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"storage.{_MODULES[name]}"), name)

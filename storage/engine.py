@@ -259,6 +259,11 @@ class Engine:
         """The id of the last committed transaction."""
         return int(self._live.info()["last_txnid"])
 
+    def clear_dead_readers(self) -> None:
+        """A process that was killed keeps its reader slot, and with it the pages it was reading."""
+        with map_errors(self.path):
+            self._live.reader_check()
+
     def copy(self, target: Path) -> None:
         """A consistent, compacted copy of the live environment."""
         with map_errors(self.path):

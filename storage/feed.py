@@ -34,6 +34,12 @@ class Feed:
             self._forgotten = oldest[-1].serial
         self.wake()
 
+    def skip(self, position: int) -> None:
+        """What lies between is not in the log any more."""
+        self.position = max(self.position, position)
+        self.forget()
+        self.wake()
+
     def forget(self) -> None:
         """Records were taken out of the log: what tails are behind on comes from disk."""
         self._commits.clear()

@@ -109,6 +109,25 @@ def _said() -> Iterator[None]:
         raise kind(f"the key file cannot be written: {error}") from error
 
 
+class NoKeyFile(KeyFile):
+    """Of a process that shares a directory and leaves its keys to another one."""
+
+    def __init__(self) -> None:
+        self._keys = {}
+
+    def create(self, keys: dict[str, bytes]) -> None:
+        raise StorageError("keys are for the process that writes the log")
+
+    def destroy(self, ids: Iterable[str]) -> None:
+        raise StorageError("keys are for the process that writes the log")
+
+    def change(self, put: dict[str, bytes], drop: Iterable[str]) -> None:
+        raise StorageError("keys are for the process that writes the log")
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
 def _read(path: Path) -> tuple[dict[str, bytes], int]:
     """The keys, and how much of the file is whole. Raises Damaged."""
     try:

@@ -38,10 +38,12 @@ Step = Callable[[Writer], bool]
 
 @dataclass(slots=True)
 class Commit:
-    """A commit that is on disk: its records in order, and the jobs to answer."""
+    """A commit that is on disk: its records in order, and the jobs to answer. `took_s`: how long it
+    took, from the first command until it was synced."""
 
     records: list[Record]
     jobs: list[Job]
+    took_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -121,6 +123,7 @@ class LogWriter:
     def _commit(self, batch: list[Job]) -> None:
         if self.failed:
             return self._refuse(batch, self.failed)
+        began_s = monotonic()
         try:
             stage = self._apply(batch)
         except StorageError as error:
@@ -133,7 +136,7 @@ class LogWriter:
         self.metrics.commits += 1
         self.metrics.records += len(stage.records)
         self._note(stage.records)
-        self.committed(Commit(stage.records, batch))
+        self.committed(Commit(stage.records, batch, monotonic() - began_s))
         return None
 
     def _apply(self, batch: list[Job]) -> AppendStage:

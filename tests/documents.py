@@ -17,6 +17,12 @@ from typing import NamedTuple
 from tests.met import Met
 
 ROOT = Path(__file__).parents[1]
+MARKDOWN = tuple(
+    str(file.relative_to(ROOT))
+    for where in ("*.md", "docs/*.md", "storage/*.md")
+    for file in sorted(ROOT.glob(where))
+)
+"""Every document that is written by hand or made by our commands."""
 TEST, ROUTE, STATUS = "test", "route", "status"
 _HEADING = re.compile(r"#+ (.*)")
 _CELL_END = re.compile(r"(?<!\\)\|")
@@ -84,17 +90,29 @@ def _is_of(met: Met, route: str, bases: str) -> bool:
 
 class Document:
     """`asked_in`: the file of tests that a run must have for this document to be looked at.
-    `bases`: what its routes may stand below, as a regular expression."""
+    `bases`: what its routes may stand below, as a regular expression. `last`: the last column of
+    its tables, by which they are known. `may_skip`: its tests need tools that a machine may lack;
+    where they have to be, the tests fail by themselves."""
 
-    def __init__(self, name: str, asked_in: str, bases: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        asked_in: str,
+        bases: str = "",
+        *,
+        last: str = TEST,
+        may_skip: bool = False,
+    ) -> None:
         self.name = name
         self.asked_in = asked_in
         self.bases = bases
+        self.last = last
+        self.may_skip = may_skip
 
     @cached_property
     def rows(self) -> list[Row]:
-        """Of every table whose last column is TEST."""
-        return list(_rows((ROOT / self.name).read_text().splitlines()))
+        """Of every table whose last column is `last`."""
+        return list(_rows((ROOT / self.name).read_text().splitlines(), self.last))
 
     def keys(self, section: str) -> list[str]:
         return [row.key for row in self.rows if row.section == section]
@@ -124,7 +142,7 @@ class Document:
         ]
 
 
-def _rows(lines: list[str]) -> Iterator[Row]:
+def _rows(lines: list[str], last: str) -> Iterator[Row]:
     section, columns = "", list[str]()
     for line in lines:
         if heading := _HEADING.fullmatch(line):
@@ -133,7 +151,7 @@ def _rows(lines: list[str]) -> Iterator[Row]:
             columns = []
             continue
         cells = [cell.strip() for cell in _CELL_END.split(line)[1:-1]]
-        if cells[-1] == TEST:
+        if cells[-1] == last:
             columns = cells
         elif columns and set(cells[0]) != {"-"}:
             yield Row(section, dict(zip(columns, cells, strict=True)))
@@ -150,4 +168,5 @@ _BEAMS = r"/(?:device|publish|customer|user|reporting)_api/v[12]/instances(?:/[^
 REST = Document("docs/rest.md", "tests/test_rest_docs.py")
 BEAMS = Document("docs/beams.md", "tests/test_push_docs.py", _BEAMS)
 MATRIX = Document("docs/matrix.md", "tests/test_push_docs.py", "(?:/matrix)?")
-DOCUMENTS = (REST, BEAMS, MATRIX)
+GUARANTEES = Document("docs/guarantees.md", "tests/test_guarantees.py", may_skip=True)
+DOCUMENTS = (REST, BEAMS, MATRIX, GUARANTEES)

@@ -2,7 +2,8 @@
 
 A run may have several processes (pytest-xdist), so this is asked where their reports come
 together, when all tests have run: the answer is reported, and counts, as one more test. A run that
-has only some of those that are named skips it, and one that nobody asks it of says nothing.
+has only some of those that are named skips it, and one that nobody asks it of says nothing. A
+document may also be content with tests that were skipped; then this is skipped too.
 """
 
 from collections import defaultdict
@@ -25,6 +26,9 @@ class Asking(Protocol):
 
     @property
     def asked_in(self) -> str: ...
+
+    @property
+    def may_skip(self) -> bool: ...
 
     @property
     def named(self) -> Collection[str]: ...
@@ -71,15 +75,27 @@ class Outcomes:
     def _answer(self) -> pytest.TestReport:
         named, document = set(self._document.named), self._document.name
         if absent := named - self._collected:
-            why = f"{len(absent)} of {len(named)} tests of {document} are not in this run"
-            return self._report("skipped", (__file__, 1, f"Skipped: {why}"))
-        if unproven := sorted(name for name in named if not self._passed(name)):
+            return self._skipped(
+                f"{len(absent)} of {len(named)} tests of {document} are not in this run"
+            )
+        unproven = sorted(name for name in named if not self._passed(name))
+        if unproven and self._may_be_skipped(unproven):
+            return self._skipped(
+                f"{len(unproven)} of {len(named)} tests of {document} were skipped"
+            )
+        if unproven:
             said = f"{len(unproven)} of {len(named)} tests of {document} did not pass:"
             return self._report("failed", "\n".join([said, *unproven]))
         if unmet := self._document.unmet(self._met):
             said = f"{len(unmet)} rows of {document} name a test that did not meet them:"
             return self._report("failed", "\n".join([said, *unmet]))
         return self._report("passed", None)
+
+    def _may_be_skipped(self, names: Iterable[str]) -> bool:
+        return self._document.may_skip and all(self._of[name] == {"skipped"} for name in names)
+
+    def _skipped(self, why: str) -> pytest.TestReport:
+        return self._report("skipped", (__file__, 1, f"Skipped: {why}"))
 
     def _report(
         self,

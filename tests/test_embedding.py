@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import broker.blocking
+from tests.api.command_line import tidelog
 from tests.documents import ROOT
 
 STUCK_S = 60
@@ -50,6 +52,14 @@ def test_the_tests_pass(tmp_path: Path) -> None:
     done = _run(tmp_path, "-m", "pytest", *options, "test_them.py")
     assert done.stdout.splitlines()[-1].startswith(f"{len(_TESTS)} passed"), done.stdout
     assert _TESTS
+
+
+def test_the_command_line_beside_a_program(tmp_path: Path) -> None:
+    with broker.blocking.open(tmp_path / "data"):
+        backup = tidelog("backup", tmp_path / "backup", "--data", tmp_path / "data")
+        listed = tidelog("apps", "list", "--data", tmp_path / "data")
+    assert (backup.status, listed.status) == (0, 1)
+    assert listed.err.rstrip().endswith("is open in another process")
 
 
 def test_every_program_is_in_the_document() -> None:

@@ -20,6 +20,7 @@ from tests.outcomes import Outcomes
 class Asking:
     name = "docs/rest.md"
     asked_in = "test_asking.py"
+    may_skip = "MAY_SKIP" in os.environ
     named = {f"test_some.py::test_{name}" for name in os.environ["NAMED"].split()}
 
     def unmet(self, found):
@@ -97,7 +98,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def run(
-    directory: Path, named: str, processes: int, chosen: str, routes: str = ""
+    directory: Path, named: str, processes: int, chosen: str, routes: str = "", **more: str
 ) -> tuple[int, str]:
     """How a run ended, and what it said."""
     options = ["-rA", "-p", "no:cacheprovider", f"--rootdir={directory}", "-k", chosen]
@@ -107,7 +108,7 @@ def run(
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *(spread if processes else [])],
         cwd=directory,
-        env={**environment, "NAMED": named, "ROUTES": routes},
+        env={**environment, "NAMED": named, "ROUTES": routes, **more},
         capture_output=True,
         text=True,
         check=False,
@@ -148,6 +149,15 @@ def test_what_none_of_them_met_is_listed(directory: Path, processes: int) -> Non
 def test_one_that_was_skipped_fails_the_run(directory: Path, processes: int) -> None:
     status, said = run(directory, "passes skipped", processes, "asking or passes or skipped")
     assert status == 1, said
+    assert f"FAILED {ANSWER}" in said
+
+
+def test_one_that_may_be_skipped_skips_the_answer(directory: Path) -> None:
+    chosen = "asking or passes or skipped or fails"
+    status, said = run(directory, "passes skipped", 0, chosen + " and not fails", MAY_SKIP="1")
+    assert status == 0, said
+    assert "1 of 2 tests of docs/rest.md were skipped" in said
+    status, said = run(directory, "passes skipped fails_once", 0, chosen, MAY_SKIP="1")
     assert f"FAILED {ANSWER}" in said
 
 

@@ -28,8 +28,11 @@ SOCKET, DIRECTORY = "socket", "directory"
 # Operation -> the arguments that are told.
 CHANGING: dict[str, tuple[str, ...]] = {
     "apps.create": ("app", "name"),
+    "apps.limits": ("app", "limits"),
     "apps.delete": ("app",),
     "keys.create": ("app", "capability", "revocable_tokens"),
+    "keys.copy": ("app", "key"),
+    "keys.limits": ("app", "key", "limits"),
     "keys.revoke": ("app", "key"),
     "keys.rotate": ("app", "key"),
     "namespaces.set": ("app", "namespace", "rules"),
@@ -71,6 +74,7 @@ assert operations.OPERATIONS.keys() == CHANGING.keys() | NOT_CHANGING
 _MADE = {
     "apps.create": "id",
     "keys.create": "name",
+    "keys.copy": "name",
     "keys.rotate": "name",
     "beams.create": "instance",
     "beams.webhooks.add": "id",

@@ -17,18 +17,19 @@ from api.beams.errors import (
     BeamsError,
 )
 from api.beams.paths import instance_id
-from api.rate_limit import RateLimit
 from api.request_counting import of_app
 from broker import Broker
 from broker.beams.instances import Instance
+from broker.limits.buckets import Buckets
 
 REQUESTS_PER_SECOND = 100
+INSTANCES_MAX = 10_000  # whose requests are counted
 
 
 class Callers:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._limit = RateLimit(REQUESTS_PER_SECOND, 1)
+        self._buckets = Buckets(burst_s=1, buckets_max=INSTANCES_MAX)
 
     def instance(self, segment: str) -> Instance:
         """The instance that the path names, of whoever calls. Raises BeamsError."""
@@ -43,6 +44,6 @@ class Callers:
         if scheme != "bearer" or not is_key:
             raise BeamsError(BAD_KEY)
         of_app(found.app)
-        if self._limit.take(found.id, trio.current_time()) > 0:
+        if self._buckets.try_take(found.id, 1, REQUESTS_PER_SECOND, trio.current_time()):
             raise BeamsError(TOO_MANY_REQUESTS)
         return found

@@ -40,10 +40,15 @@ COMMANDS = (
     "compact",
     "top",
     "audit",
+    "bench",
     "config",
     "version",
 )
-_MODULES = {"import": "import_", "config": "configuration"}
+_MODULES = {
+    "import": "api.cli.import_",
+    "config": "api.cli.configuration",
+    "bench": "bench.load.command",
+}
 
 
 class _Commands(click.Group):
@@ -55,7 +60,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"api.cli.{_MODULES.get(cmd_name, cmd_name)}")
+        module = importlib.import_module(_MODULES.get(cmd_name, f"api.cli.{cmd_name}"))
         command: click.Command = module.command
         return command
 
@@ -66,9 +71,25 @@ class _Commands(click.Group):
             raise outcome.NobodyReads from error
 
 
+def _print_reference(ctx: click.Context, option: click.Parameter, is_given: bool) -> None:
+    if is_given:
+        from api.cli.reference import reference
+
+        click.echo(reference(tidelog), nl=False)
+        ctx.exit()
+
+
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--reference",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_reference,
+    help="Print all commands and options, as Markdown.",
 )
 def tidelog() -> None:
     """A message broker that Ably's SDKs already speak to, on one fsynced log.

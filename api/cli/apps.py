@@ -1,16 +1,18 @@
 """`tidelog apps`: the apps of a broker."""
 
+from typing import Any
+
 import click
 
 from api.cli.asking import ask
-from api.cli.options import as_json, ask_first, configured, confirmed
-from api.cli.output import instant, print_json, print_table
+from api.cli.options import as_json, ask_first, bound, configured, confirmed, given, limited
+from api.cli.output import instant, limits_of, print_json, print_table
 from api.config import Configuration
 
 
 @click.group("apps")
 def command() -> None:
-    """List, create and delete apps: the tenants, each with channels and keys of its own.
+    """List, create, limit and delete apps: the tenants, each with channels and keys of its own.
 
     \b
     Example:
@@ -32,8 +34,8 @@ def list_apps(configuration: Configuration, as_json: bool) -> None:
     if as_json:
         print_json(apps)
         return
-    rows = [(app["id"], instant(app["created"]), app["name"]) for app in apps]
-    print_table(("APP", "CREATED", "NAME"), rows)
+    rows = [(app["id"], instant(app["created"]), app["name"], limits_of(app)) for app in apps]
+    print_table(("APP", "CREATED", "NAME", "LIMITS"), rows)
 
 
 @command.command("create")
@@ -53,6 +55,28 @@ def create_app(configuration: Configuration, app: str | None, name: str, as_json
         print_json(created)
     else:
         click.echo(created["key"])
+
+
+@command.command("limits")
+@click.argument("app")
+@configured
+@limited
+@click.option("--connections-max", callback=bound, metavar="N", help="So many connections.")
+@as_json
+def limit_app(configuration: Configuration, app: str, as_json: bool, **limits: Any) -> None:
+    """Set limits of APP; those not given stay. `default` is what [rate_limits] says.
+
+    \b
+    Examples:
+      tidelog apps limits a1b2c3 --messages-per-s 500 --connections-max 1000
+      tidelog apps limits a1b2c3 --messages-per-s default
+    """
+    wanted = given(limits, "give at least one limit, such as --messages-per-s 500")
+    changed = ask(configuration, "apps.limits", app=app, limits=wanted)
+    if as_json:
+        print_json(changed)
+    else:
+        click.echo(f"{changed['id']}: {limits_of(changed) or '(the defaults)'}")
 
 
 @command.command("delete")

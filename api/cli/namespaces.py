@@ -5,22 +5,12 @@ from typing import Any
 import click
 
 from api.cli.asking import ask
-from api.cli.options import app_option, as_json, configured
+from api.cli.options import app_option, as_json, bound, configured, given
 from api.cli.output import print_json, print_table
 from api.config import Configuration
 
-DEFAULT = "default"
 SWITCHES = ("persisted", "identified", "push_enabled", "mutable_messages")
-BOUNDS = ("retention_ms", "messages_max", "bytes_max")
-
-
-def _bound(ctx: click.Context, option: click.Parameter, text: str | None) -> int | str | None:
-    """A number, or `default` for what the broker does without a rule."""
-    if text is None or text == DEFAULT:
-        return text
-    if not (text.isascii() and text.isdigit()):
-        raise click.BadParameter(f"{text!r} is neither a number nor {DEFAULT!r}")
-    return int(text)
+BOUNDS = ("retention_ms", "messages_max", "bytes_max", "messages_per_s", "bytes_per_s")
 
 
 @click.group("namespaces")
@@ -55,13 +45,19 @@ def list_namespaces(configuration: Configuration, app: str | None, as_json: bool
 @click.argument("namespace")
 @configured
 @app_option
-@click.option("--persisted/--not-persisted", default=None, help="Keep messages.")
+@click.option(
+    "--persisted/--not-persisted",
+    default=None,
+    help="Counted as such in statistics; messages are kept either way.",
+)
 @click.option("--identified/--not-identified", default=None, help="Identified clients only.")
 @click.option("--push-enabled/--not-push-enabled", default=None, help="Allow push.")
 @click.option("--mutable-messages/--not-mutable-messages", default=None, help="Allow updates.")
-@click.option("--retention-ms", callback=_bound, metavar="MS", help="Keep so long; 0 is for ever.")
-@click.option("--messages-max", callback=_bound, metavar="N", help="Keep so many per channel.")
-@click.option("--bytes-max", callback=_bound, metavar="N", help="Keep so many bytes per channel.")
+@click.option("--retention-ms", callback=bound, metavar="MS", help="Keep so long; 0 is for ever.")
+@click.option("--messages-max", callback=bound, metavar="N", help="Keep so many per channel.")
+@click.option("--bytes-max", callback=bound, metavar="N", help="Keep so many bytes per channel.")
+@click.option("--messages-per-s", callback=bound, metavar="N", help="Take so many per channel.")
+@click.option("--bytes-per-s", callback=bound, metavar="N", help="Take so many per channel.")
 @as_json
 def set_namespace(
     configuration: Configuration, namespace: str, app: str | None, as_json: bool, **rules: Any
@@ -73,10 +69,7 @@ def set_namespace(
       tidelog namespaces set orders --retention-ms 0 --identified
       tidelog namespaces set orders --retention-ms default
     """
-    given = {name: rule for name, rule in rules.items() if rule is not None}
-    if not given:
-        raise click.UsageError("give at least one rule, such as --retention-ms 0")
-    wanted = {name: None if rule == DEFAULT else rule for name, rule in given.items()}
+    wanted = given(rules, "give at least one rule, such as --retention-ms 0")
     changed = ask(configuration, "namespaces.set", namespace=namespace, app=app, rules=wanted)
     if as_json:
         print_json(changed)

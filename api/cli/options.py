@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from api.config import Configuration
 from broker import offline
 
 Function = Callable[..., Any]
+DEFAULT = "default"
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 app_option = click.option("--app", metavar="APP", help="The app's id.  [default: the oldest app]")
@@ -33,6 +34,32 @@ def configured(function: Function) -> Function:
         return function(configuration=found, **options)
 
     return command
+
+
+def bound(ctx: click.Context, option: click.Parameter, text: str | None) -> int | str | None:
+    """A number, or `default` for what holds where nobody has set one."""
+    if text is None or text == DEFAULT:
+        return text
+    if not (text.isascii() and text.isdigit()):
+        raise click.BadParameter(f"{text!r} is neither a number nor {DEFAULT!r}")
+    return int(text)
+
+
+def given(options: Mapping[str, Any], usage: str) -> dict[str, Any]:
+    """Those of several options that were given, None for `default`. Raises UsageError for none."""
+    found = {name: value for name, value in options.items() if value is not None}
+    if not found:
+        raise click.UsageError(usage)
+    return {name: None if value == DEFAULT else value for name, value in found.items()}
+
+
+def limited(function: Function) -> Function:
+    """Adds the options of what an app and a key may do in a second."""
+    for name, what in (("requests", "HTTP"), ("bytes", "payload"), ("messages", "publishes")):
+        text = f"So many {name} a second ({what}); 0 is no limit."
+        option = click.option(f"--{name}-per-s", callback=bound, metavar="N", help=text)
+        function = option(function)
+    return function
 
 
 def existing(configuration: Configuration) -> Path:

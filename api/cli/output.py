@@ -63,3 +63,8 @@ def _payload(message: Mapping[str, Any]) -> str:
     encoding = message.get("encoding")
     data = message.get("data", "")
     return f"[{encoding}] {data}" if encoding and encoding != "json" else data
+
+
+def limits_of(item: Mapping[str, Any]) -> str:
+    """An app's, or a key's, as a cell: those that are its own."""
+    return ", ".join(f"{name}={value}" for name, value in item["limits"].items())

@@ -3,14 +3,17 @@
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from api import config, structured_logging
 from api.cli import outcome
-from api.config import Configuration, Declarations
+from api.config import Configuration
 from broker import offline
+
+if TYPE_CHECKING:
+    from api.server import Ready
 
 FLAGS = {
     "host": "server.host",
@@ -21,6 +24,7 @@ FLAGS = {
     "tls_key": "tls_key",
     "tls_dev": "tls_dev",
     "log_level": "log_level",
+    "workers": "server.workers",
 }
 
 
@@ -34,6 +38,7 @@ FLAGS = {
 @click.option("--tls-dev", is_flag=True, help="Serve TLS with a development certificate.")
 @click.option("--config", "file", metavar="FILE", type=Path, help="Settings, in TOML.")
 @click.option("--key", metavar="KEY", help="Make appId.keyId:secret work, with its app.")
+@click.option("--workers", metavar="N", help="Processes that serve together.  [default: 1]")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="Any other setting.")
 @click.option("--accept-loss", is_flag=True, help="Go on though acknowledged records are missing.")
@@ -46,7 +51,8 @@ def command(
     standard error, one JSON object per line.
 
     On SIGHUP it reads again what the file declares ([[apps]], [[keys]], [[namespaces]], [[beams]],
-    [[matrix]]); settings want a restart.
+    [[matrix]]), [rate_limits], log_level and the files of tls_cert and tls_key; other settings want
+    a restart.
 
     \b
     Examples:
@@ -59,7 +65,10 @@ def command(
     def load() -> Configuration:
         return config.load(file, environment=os.environ, flags=flags, key=key)
 
-    return _serve(load(), lambda: load().declared, accept_loss)
+    configuration = load()
+    if configuration.server.workers > 1:
+        return _share(configuration, file, flags, key, accept_loss)
+    return _serve(configuration, load, accept_loss)
 
 
 def flags_of(options: Mapping[str, Any], settings: tuple[str, ...]) -> dict[str, str | bool]:
@@ -74,15 +83,42 @@ def flags_of(options: Mapping[str, Any], settings: tuple[str, ...]) -> dict[str,
 
 
 def _serve(
-    configuration: Configuration, reload: Callable[[], Declarations], accept_loss: bool
+    configuration: Configuration, reload: Callable[[], Configuration], accept_loss: bool
 ) -> int:
     from api import server
-    from api.cli.welcome import welcome
 
     structured_logging.configure(configuration.process.log_level)
-    is_new = not offline.holds_log(configuration.data)
+    ready = welcome_to(configuration, not offline.holds_log(configuration.data))
+    return server.run(configuration, ready=ready, reload=reload, accept_loss=accept_loss)
 
-    def ready(started: server.Ready) -> None:
+
+def _share(
+    configuration: Configuration,
+    file: Path | None,
+    flags: dict[str, str | bool],
+    key: str | None,
+    accept_loss: bool,
+) -> int:
+    from api.workers import supervisor
+    from api.workers.control import Plan
+
+    structured_logging.configure(configuration.process.log_level)
+    plan = Plan(
+        number=0,
+        file=str(file) if file is not None else None,
+        flags=flags,
+        key=key,
+        accept_loss=accept_loss,
+        is_new=not offline.holds_log(configuration.data),
+    )
+    return supervisor.run(configuration, plan)
+
+
+def welcome_to(configuration: Configuration, is_new: bool) -> "Callable[[Ready], None]":
+    """What says that the server is there. `is_new`: its directory was empty."""
+    from api.cli.welcome import welcome
+
+    def ready(started: "Ready") -> None:
         try:
             click.echo(welcome(started, is_new))
         except OSError:  # nobody listens: no reason not to serve
@@ -90,4 +126,4 @@ def _serve(
         for variable in configuration.unused:
             click.echo(f"tidelog: {variable} is no setting, it was ignored", err=True)
 
-    return server.run(configuration, ready=ready, reload=reload, accept_loss=accept_loss)
+    return ready

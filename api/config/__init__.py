@@ -185,11 +185,11 @@ def _settings(effective: Mapping[str, Effective]) -> dict[str, Any]:
     of: dict[str, dict[str, Value]] = {section: {} for section in SECTIONS}
     for setting in SETTINGS:
         of[setting.section][setting.field] = effective[setting.name].value
-    log = SECTIONS["log"](**of["log"])
+    nested = {name: SECTIONS[name](**of[name]) for name in ("log", "rate_limits")}
     return {
         "process": ProcessSettings(**of[""]),
         "server": ServerSettings(**of["server"]),
-        "broker": BrokerSettings(**of["broker"], log=log),
+        "broker": BrokerSettings(**of["broker"], **nested),
         "push": PushSettings(**of["push"]),
     }
 

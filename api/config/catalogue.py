@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from api.push.settings import PushSettings
 from api.settings import ServerSettings
-from broker import BrokerSettings
+from broker import BrokerSettings, RateLimitSettings
 
 ENVIRONMENT_PREFIX = "TIDELOG_"
 DEFAULT_DATA = "data"
@@ -58,6 +58,7 @@ SECTIONS: dict[str, type] = {
     "": ProcessSettings,
     "server": ServerSettings,
     "broker": BrokerSettings,
+    "rate_limits": RateLimitSettings,
     "push": PushSettings,
     "log": type(BrokerSettings().log),
 }
@@ -71,6 +72,10 @@ class Kind(NamedTuple):
     from_toml: Callable[[object], Value]
 
 
+# What is read again while the server runs (api.reloading): sections, and settings of none.
+RELOADED = frozenset({"rate_limits", "log_level", "tls_cert", "tls_key"})
+
+
 class Setting(NamedTuple):
     section: str
     field: str
@@ -82,6 +87,11 @@ class Setting(NamedTuple):
     @property
     def name(self) -> str:
         return f"{self.section}.{self.field}".removeprefix(".")
+
+    @property
+    def reloads(self) -> bool:
+        """Whether SIGHUP applies it; else it wants a restart."""
+        return (self.section or self.field) in RELOADED
 
     @property
     def variable(self) -> str:

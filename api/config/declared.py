@@ -14,6 +14,7 @@ import msgspec
 
 from api.config.errors import ConfigError
 from broker import BrokerError
+from broker.administration import check_numbers
 from broker.apps import ROOT_CAPABILITY
 from broker.auth import capability
 from broker.auth.credentials import parse_key
@@ -21,21 +22,34 @@ from broker.beams.instances import check_secret, checked_id
 from broker.beams.webhooks import EVENTS, Webhook, declared_id
 from broker.beams.webhooks import check as check_webhook
 from broker.matrix.rules import Encryption, Status, check_channels, check_encryption
-from broker.tenancy import NamespaceRules
+from broker.tenancy import NO_LIMITS, Limits, NamespaceRules
 
 TABLES = ("apps", "keys", "namespaces", "beams", "matrix")
 
 
+class DeclaredLimits(Limits, frozen=True, forbid_unknown_fields=True):
+    """What a file says of an app's or a key's."""
+
+    @property
+    def plain(self) -> Limits:
+        return Limits(**msgspec.structs.asdict(self))
+
+
 class DeclaredApp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`limits`: None leaves them as they are in the log."""
+
     id: str
     name: str = ""
+    limits: DeclaredLimits | None = None
 
 
 class DeclaredKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`key`: appId.keyId:secret. `capability`: JSON; a key that exists keeps what it has."""
+    """`key`: appId.keyId:secret. `capability`: JSON; a key that exists keeps what it has. `limits`:
+    None leaves them as they are in the log."""
 
     key: str
     capability: str = ROOT_CAPABILITY
+    limits: DeclaredLimits | None = None
 
     def __repr__(self) -> str:
         return "<DeclaredKey>"
@@ -136,9 +150,18 @@ def webhook_of(app: str, instance: str, hook: DeclaredWebhook) -> Webhook:
     )
 
 
+def _check_app(found: DeclaredApp) -> None:
+    check_numbers(found.limits or NO_LIMITS)
+
+
 def _check_key(found: DeclaredKey) -> None:
     parse_key(found.key)
     capability.parse(found.capability)
+    check_numbers(found.limits or NO_LIMITS)
+
+
+def _check_namespace(found: DeclaredNamespace) -> None:
+    check_numbers(found.rules)
 
 
 def _check_instance(found: DeclaredInstance) -> None:
@@ -155,7 +178,9 @@ def _check_matrix(found: DeclaredMatrix) -> None:
 
 
 _CHECKS: dict[type, Callable[[Any], None]] = {
+    DeclaredApp: _check_app,
     DeclaredKey: _check_key,
+    DeclaredNamespace: _check_namespace,
     DeclaredInstance: _check_instance,
     DeclaredMatrix: _check_matrix,
 }

@@ -26,8 +26,11 @@ In the environment, true and false are `true` and `false` (or `1`, `0`, `yes`, `
 separated by commas. What is not a setting is refused, with where it was found. `tidelog config`
 prints what is in effect, and why. `TIDELOG_KEY` declares a key as `--key` does; only the file
 declares more: {tables}.
-SIGHUP reads those declarations again; all else is read at the start."""
-_COLUMNS = "| setting | default | unit | what it is | variable |\n| --- | --- | --- | --- | --- |"
+SIGHUP reads those declarations again, and the settings that are marked so; the others want a
+restart, and the log says which of them have changed."""
+_COLUMNS = """\
+| setting | default | unit | what it is | SIGHUP | variable |
+| --- | --- | --- | --- | --- | --- |"""
 _TITLES = {"": "Outside of any section"}
 
 
@@ -50,6 +53,7 @@ def _row(setting: Setting) -> str:
         f"`{_shown(setting.default)}`",
         setting.unit,
         setting.help,
+        "yes" if setting.reloads else "",
         f"`{setting.variable}`",
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

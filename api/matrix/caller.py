@@ -14,12 +14,13 @@ from quart import request
 
 from api.authentication import authenticate, authorization
 from api.matrix.errors import MatrixError, Why, too_often
-from api.rate_limit import RateLimit
 from broker import Broker
 from broker.auth.credentials import TOKEN_EXPIRED, WILDCARD, Principal, read_bearer
 from broker.errors import BadRequest, NotFound, Unauthorized
+from broker.limits.buckets import Buckets
 
 MINUTE_S = 60
+USERS_MAX = 10_000  # whose requests are counted
 CAPABILITIES = ("push-subscribe", "push-admin")
 
 
@@ -33,7 +34,8 @@ class Callers:
 
     def __init__(self, broker: Broker, requests_max: int) -> None:
         self._broker = broker
-        self._limit = RateLimit(requests_max, MINUTE_S)
+        self._per_s = requests_max / MINUTE_S
+        self._buckets = Buckets(burst_s=MINUTE_S, buckets_max=USERS_MAX)
 
     def user(self) -> User:
         """Whose the current request is. Raises MatrixError."""
@@ -41,9 +43,10 @@ class Callers:
         user = User(principal.app_id, _user_id(principal))
         if not any(principal.capability.permits_somewhere(name) for name in CAPABILITIES):
             raise MatrixError(Why.FORBIDDEN, "The token does not permit push-subscribe")
-        wait_s = self._limit.take(user, trio.current_time())
-        if wait_s > 0:
-            raise too_often(int(wait_s * 1_000) + 1)
+        if self._per_s:
+            wait_s = self._buckets.try_take(user, 1, self._per_s, trio.current_time())
+            if wait_s:
+                raise too_often(int(wait_s * 1_000) + 1)
         return user
 
     def _principal(self, token: str) -> Principal:

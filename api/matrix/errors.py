@@ -96,7 +96,8 @@ def _as_matrix(error: BrokerError) -> MatrixError:
     if isinstance(error, MatrixError):
         return error
     if isinstance(error, Overloaded):
-        return too_often(SOFT_RETRY_MS)
+        wait_s = error.retry_after_s
+        return too_often(SOFT_RETRY_MS if wait_s is None else int(wait_s * 1_000) + 1)
     if error.status == 404 and request.routing_exception is not None:
         return MatrixError(Why.NO_SUCH_PATH, "Unrecognized request")
     default = _OF_STATUS.get(error.status, Why.UNKNOWN)

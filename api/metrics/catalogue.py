@@ -22,12 +22,13 @@ from broker.measures import Measures
 
 @dataclass(frozen=True)
 class Sources:
-    """Where numbers are read."""
+    """Where numbers are read. `spans`: what became of those of traces; nothing when that is off."""
 
     broker: Broker
     admission: Admission
     realtime: Realtime
     loop_lag: LoopLag
+    spans: Callable[[], Mapping[str, int]] = dict
 
 
 class Moment(NamedTuple):
@@ -80,7 +81,7 @@ def _series(counts: Mapping[Any, int]) -> Series:
 
 
 def _written(name: str) -> Callable[[Moment], float]:
-    return lambda now: float(getattr(now.broker.log.writer.metrics, name))
+    return lambda now: float(getattr(now.broker.log.metrics, name))
 
 
 def _kept(name: str) -> Callable[[Moment], float]:
@@ -168,6 +169,11 @@ METRICS: tuple[Metric, ...] = (
               ("protocol", "status"), lambda now: now.broker.answers.requests),
     _counters("tidelog_refused_total", "Requests refused, by API and code of the error.",
               ("protocol", "code"), lambda now: now.broker.answers.refusals),
+    _counters("tidelog_rate_limited_total",
+              "What was over a limit of [rate_limits], or of an app, key or namespace, by limit.",
+              ("limit",), lambda now: now.broker.epoch.rate_limits.refused),
+    _gauge("tidelog_rate_limit_buckets", "Apps, keys, connections and channels that are counted.",
+           lambda now: now.broker.epoch.rate_limits.buckets),
     _counter("tidelog_app_log_left_out_total", "Reports left out of [meta]log, for their number.",
              lambda now: now.broker.epoch.app_log.left_out),
 
@@ -180,6 +186,9 @@ METRICS: tuple[Metric, ...] = (
            lambda now: now.measured.attempts_waiting),
     _gauge("tidelog_push_open_circuits", "Endpoints left alone for a while because they fail.",
            lambda now: len(now.broker.outbox.attempts.lanes.open_circuits)),
+
+    _counters("tidelog_spans_total", "Spans of traces, by what became of them.", ("outcome",),
+              lambda now: now.sources.spans()),
 
     Metric("tidelog_event_loop_lag_seconds", Kind.HISTOGRAM, "How late tasks run.", (),
            lambda now: now.sources.loop_lag),

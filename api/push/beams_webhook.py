@@ -28,6 +28,7 @@ from api.push import target
 from api.push.client import Poster
 from api.push.guard import Guard
 from api.push.outcome import NotSent
+from api.trace_context import trace_headers
 from broker.push.transport import (
     RETRIES_EXHAUSTED,
     SENT,
@@ -69,7 +70,9 @@ class BeamsWebhook:
         except NotSent as not_sent:
             return not_sent.result
         try:
-            reply = await self._client.post(str(form.url), form.headers, form.body)
+            reply = await self._client.post(
+                str(form.url), form.headers | trace_headers(), form.body
+            )
         except NotSent as not_sent:
             return _again(outgoing, not_sent.result.message, is_answer=False)
         if 200 <= reply.status < 300:

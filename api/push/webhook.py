@@ -10,6 +10,8 @@ same at every attempt: a receiver that keeps the ids handles each notification o
 stop and the body as it came. A receiver compares it in constant time, and refuses what is older
 than it likes: so nobody can replay what they overheard.
 
+Where traces are recorded, a `traceparent` says which one the attempt belongs to.
+
 Any 2xx is success. 410 means that the hook is gone for good; other 4xx that say the same the next
 time reject the notification. 401, 403 and 404 are tried again, for receivers are redeployed. No
 answer of a receiver is our misconfiguration.
@@ -24,6 +26,7 @@ from api.push import target
 from api.push.client import Poster
 from api.push.guard import Guard
 from api.push.outcome import DEAD_ADDRESS, UNAVAILABLE, NotSent, by_status
+from api.trace_context import trace_headers
 from broker.clock import Clock
 from broker.push.transport import SENT, Outgoing, Result
 
@@ -68,6 +71,7 @@ class Webhook:
             "content-type": "application/json",
             ID_HEADER: outgoing.id,
             SIGNATURE_HEADER: signature(secret, self._clock() // 1_000, body),
+            **trace_headers(),
         }
 
 

@@ -24,6 +24,7 @@ from broker.interactions import annotator
 from broker.interactions.annotating import AnnotateMessage
 from broker.interactions.changing import ChangeMessage
 from broker.interactions.editor import cost_of
+from broker.limits import limiter
 from broker.messages import wire
 from broker.messages.publish import Permit, permit
 from broker.messages.publishing import Origin, Publish
@@ -53,6 +54,8 @@ class Publisher:
         self._commands: list[Command] = []
         self._slots: list[Slot] = []
         self._cost = 0
+        self._rate_limits = wiring.broker.epoch.rate_limits
+        self._limited: dict[int, Any] = {}
         self._room: trio.Event | None = None
 
     def message(self, pm: Inbound, attached: int | None) -> None:
@@ -65,20 +68,18 @@ class Publisher:
                 self._add(slot, change, cost_of(change))
                 return
             command = self._publish(pm, attached)
+            self._add(slot, command, command.size_bytes)
         except BrokerError as error:
             self._refuse(slot, error, pm)
-            return
-        self._add(slot, command, command.size_bytes)
 
     def presence(self, pm: Inbound, attached: int | None) -> None:
         """A PRESENCE. As `message`."""
         slot = self._expect(pm)
         try:
             command = self._change(pm, attached)
+            self._add(slot, command, 256 * len(command.changes))
         except BrokerError as error:
             self._refuse(slot, error, pm)
-            return
-        self._add(slot, command, 256 * len(command.changes))
 
     def annotation(self, pm: Inbound, attached: int | None) -> None:
         """An ANNOTATION. As `message`."""
@@ -89,10 +90,9 @@ class Publisher:
             command = self._wiring.broker.annotator.prepare(
                 self._wiring.principal, name.name, pm.annotations or [], origin=origin
             )
+            self._add(slot, command, annotator.cost_of(command))
         except BrokerError as error:
             self._refuse(slot, error, pm)
-            return
-        self._add(slot, command, annotator.cost_of(command))
 
     def refuse(self, msg_serial: int, error: BrokerError) -> None:
         """A message that could not be read at all."""
@@ -103,9 +103,10 @@ class Publisher:
         """Hand over what was collected, and answer what can be."""
         if self._commands:
             commands, slots, cost = self._commands, self._slots, self._cost
+            limited, self._limited = self._limited, {}
             self._commands, self._slots, self._cost = [], [], 0
             try:
-                self._submit(commands, slots, cost)
+                self._submit(commands, slots, cost, limited)
             except BrokerError as error:
                 for slot, command in zip(slots, commands, strict=True):
                     slot.answer = error
@@ -132,11 +133,36 @@ class Publisher:
         return self._answers.expect(-1 if pm.msg_serial is None else pm.msg_serial)
 
     def _add(self, slot: Slot, command: Command, cost: int) -> None:
+        """Raises Overloaded 42910 to 42917, and nothing is added."""
+        if self._rate_limits.is_on:
+            self._admit(command, cost)
         self._commands.append(command)
         self._slots.append(slot)
         self._cost += cost
 
-    def _submit(self, commands: list[Command], slots: list[Slot], cost: int) -> None:
+    def _admit(self, command: Command, cost: int) -> None:
+        """What is too much, but may have been accepted before, goes to the log under that
+        condition (broker.limits.only_if_known)."""
+        asked = limiter.Publish(
+            command.channel,
+            len(command.changes) if isinstance(command, ChangePresence) else _results(command),
+            cost,
+            self._wiring.held.id,
+            may_be_known=self._may_be_known(command),
+        )
+        admitted = self._rate_limits.admit(self._wiring.principal, command, asked)
+        if admitted is not command:
+            self._limited[len(self._commands)] = admitted
+
+    def _may_be_known(self, command: Command) -> bool:
+        if isinstance(command, ChangePresence):
+            return self._resumed
+        return bool(command.resent or getattr(command, "keyed", False))
+
+    def _submit(
+        self, commands: list[Command], slots: list[Slot], cost: int, limited: dict[int, Any]
+    ) -> None:
+        """`limited`: what goes to the log in place of some commands, by their place."""
         series, metrics = self._wiring.broker.series, self._wiring.broker.metrics
 
         def done(results: list[Outcome | BrokerError]) -> None:
@@ -144,6 +170,8 @@ class Publisher:
             for slot, command, result in zip(slots, commands, results, strict=True):
                 if isinstance(result, BrokerError):
                     slot.answer = result
+                    if result.status < 500:  # the log itself can hold no report of its failures
+                        self._wiring.refused(result, command.channel)
                     self._count_refused(result, presence=isinstance(command, ChangePresence))
                 elif isinstance(command, ChangePresence):
                     slot.answer = ()
@@ -157,7 +185,10 @@ class Publisher:
             # SDKs take their own presence from its echo: it must be there before the ACK is.
             self._wiring.broker.epoch.hub.after(told, self._answer)
 
-        self._wiring.broker.publisher.enqueue(self._wiring.app, commands, done, cost=cost)
+        given: list[Any] = list(commands) if limited else commands
+        for place, admitted in limited.items():
+            given[place] = admitted
+        self._wiring.broker.publisher.enqueue(self._wiring.app, given, done, cost=cost)
 
     def _answer(self) -> None:
         self._answers.flush()

@@ -6,6 +6,7 @@ outlive a connection's own (flushing, catching up) and what concerns many sessio
 revocations, and the end of the server.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -42,6 +43,27 @@ REMAIN_PRESENT_FOR_MS_MAX = 600_000
 SHUTTING_DOWN = 80003
 
 
+class Place:
+    """One connection's among those of its app, once that is known."""
+
+    __slots__ = ("_app", "_places")
+
+    def __init__(self, places: Counter[str]) -> None:
+        self._places = places
+        self._app: str | None = None
+
+    def take(self, app: str) -> None:
+        self._app = app
+        self._places[app] += 1
+
+    def leave(self) -> None:
+        if self._app is not None:
+            self._places[self._app] -= 1
+            if not self._places[self._app]:
+                del self._places[self._app]
+            self._app = None
+
+
 class Realtime:
     """What `listener.serve` hands WebSocket upgrades to. Made by `realtime`."""
 
@@ -52,6 +74,7 @@ class Realtime:
         self._tasks = tasks
         self._readers = trio.CapacityLimiter(CATCHING_UP_MAX)
         self._syncs = KeptSyncs()
+        self.places: Counter[str] = Counter()
         self._budget = Budget(settings.outboxes_bytes_max)
         broker.epoch.hub.watch(
             Kind.REVOCATIONS, lambda record: self._revoked(record.stream.app, record.event)
@@ -69,12 +92,14 @@ class Realtime:
 
     async def __call__(self, upgrade: Upgrade) -> None:
         websocket = await WebSocket.accept(upgrade, self._settings, self._budget, self._tasks)
+        place = Place(self.places)
         try:
-            session = await self._open(websocket, upgrade)
+            session = await self._open(websocket, upgrade, place)
             websocket.forget_request()
             if session is not None:
                 await self._converse(session, websocket, upgrade)
         finally:
+            place.leave()
             with trio.CancelScope(shield=True):
                 await websocket.close()
 
@@ -92,13 +117,14 @@ class Realtime:
             self.sessions.discard(session)
             session.lost()
 
-    async def _open(self, websocket: WebSocket, upgrade: Upgrade) -> Session | None:
+    async def _open(self, websocket: WebSocket, upgrade: Upgrade, place: Place) -> Session | None:
         """The session of a client that may connect; None for one that was told why not."""
         binary = websocket.query.get("format") == "msgpack"
         try:
             self._refuse_plain(websocket, upgrade)
             principal = self._authenticated(websocket)
             options = self._options(websocket)
+            self._take_place(websocket, principal, place)
             held, error = await self._connection(websocket, principal)
         except BrokerError as refusal:
             self._broker.answers.refused("realtime", refusal.code)
@@ -152,6 +178,13 @@ class Realtime:
             if error.code != INVALID_KEY:
                 raise
             return await connections.open(principal.app_id, principal.client_id), error
+
+    def _take_place(self, websocket: WebSocket, principal: Principal, place: Place) -> None:
+        """Whoever resumes what is still held here takes its place. Raises BrokerError 40111."""
+        app, key = principal.app_id, _resumes(websocket) or ""
+        if self._broker.epoch.connections.find(app, key) is None:
+            self._broker.epoch.rate_limits.connection(app, self.places[app])
+        place.take(app)
 
     def _options(self, websocket: WebSocket) -> Options:
         query = websocket.query

@@ -63,6 +63,7 @@ class Session:
         self._channels = Channels(wiring, resumed=resumed)
         self._publisher = Publisher(wiring, resumed=resumed)
         self._timers = wiring.broker.epoch.timers
+        self._rate_limits = wiring.broker.epoch.rate_limits
         self._token_timers: list[Timer] = []
         self._heartbeat = self._timers.schedule(options.idle_ms, self._check_idle)
         wiring.held.superseded = self._superseded
@@ -79,11 +80,22 @@ class Session:
     def receive(self, frames: list[Frame]) -> None:
         """Everything that one read brought."""
         self.wiring.held.confirmed = True
+        if self._rate_limits.is_on and not self._is_let_in(len(frames)):
+            return
         for frame in frames:
             if self.over:
                 break
             self._handle(frame)
         self._publisher.flush()
+
+    def _is_let_in(self, frames: int) -> bool:
+        """Whoever sends far too much is cut off: to answer it costs more than to end it."""
+        try:
+            self._rate_limits.frames(self.wiring.held.id, frames)
+        except BrokerError as error:
+            self.fail(error)
+            return False
+        return True
 
     async def wait_for_room(self) -> None:
         await self._publisher.wait_for_room()

@@ -62,8 +62,15 @@ def routes(broker: Broker, settings: ServerSettings) -> Blueprint:
         named = _known_key_name(broker, key_name)
         of_app(split_key_name(named)[0])
         wanted = token_requests.read(named, await body())
-        caller = authenticate(broker) if wanted.mac is None else None
+        rate_limits, app = broker.epoch.rate_limits, split_key_name(named)[0]
+        if wanted.mac is None:
+            caller = authenticate(broker)
+        else:  # strangers know names of keys: only what was signed counts
+            caller = None
+            rate_limits.check_request(app, named)
         details = await broker.issue_token(named, wanted, caller)
+        if caller is None:
+            rate_limits.took_request(app, named)
         connection_of(request.scope).authenticated()  # by its signature, if by nothing else
         return reply(_details(details), 201)
 

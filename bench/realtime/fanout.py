@@ -47,7 +47,7 @@ class FanOut:
 
     def __init__(self, name: str, pid: int, receivers: Receivers) -> None:
         self.name = name
-        self._pid = pid
+        self.pid = pid
         self._mine = Sample()  # this process' time
         self._receivers = receivers
 
@@ -60,15 +60,19 @@ class FanOut:
         subscribers received."""
         receivers = self._receivers
         received, before, began = receivers.received_bytes, receivers.deliveries, perf_counter()
-        cpu, mine = cpu_seconds(self._pid), process_time()
+        cpu, mine = self.cpu(), process_time()
         self._run(publishers, began + seconds)
         elapsed, deliveries = perf_counter() - began, receivers.deliveries - before
         self._mine.add(Sample(deliveries, elapsed, process_time() - mine))
-        cpu = cpu_seconds(self._pid) - cpu
+        cpu = self.cpu() - cpu
         receivers.check()
         await trio.lowlevel.checkpoint()
         received = receivers.received_bytes - received
         return Sample(deliveries, elapsed, cpu, received, latencies=receivers.take_latencies())
+
+    def cpu(self) -> float:
+        """What the broker has used so far, in seconds."""
+        return cpu_seconds(self.pid)
 
     async def finish(self) -> None:
         await self._receivers.finish()

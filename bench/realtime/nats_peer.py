@@ -5,37 +5,33 @@ that it acknowledges what is not on disk.
 """
 
 import json
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 from bench.acknowledged import MESSAGE_BYTES, Wrong
-from bench.realtime.wires import LOOPBACK, body, connect, free_port, receive_until
+from bench.load.peers.nats import PEER
+from bench.realtime.wires import body, connect, receive_until
 
-_START_TIMEOUT_S = 10
-_HELLO = b'CONNECT {"verbose":false,"pedantic":false,"protocol":1}\r\n'
+_HELLO = b'CONNECT {"verbose":false,"pedantic":false,"protocol":0}\r\n'
 _INBOX = "_INBOX.bench"
 _streams = count(1)
 
 
 class NatsFailed(Exception):
-    """nats-server did not start, or refused a request."""
+    """nats-server refused a request."""
 
 
 def installed() -> bool:
-    return shutil.which("nats-server") is not None
+    return PEER.binary is not None
 
 
 def version() -> str:
-    said = subprocess.run(["nats-server", "--version"], capture_output=True, text=True, check=True)
-    return said.stdout.strip()
+    return f"nats-server {PEER.version()}"
 
 
 @dataclass(frozen=True)
@@ -127,39 +123,5 @@ def _api(wire: NatsWire, subject: str, asked: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def nats_wire(directory: Path) -> Iterator[NatsWire]:
-    directory.mkdir(parents=True)
-    process, wire = _start(directory, synced=True)
-    if process.poll() is not None:
-        process, wire = _start(directory, synced=False)
-    if process.poll() is not None:
-        raise NatsFailed("nats-server did not start")
-    try:
-        yield wire
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _start(directory: Path, *, synced: bool) -> tuple["subprocess.Popen[bytes]", NatsWire]:
-    """A server that listens, or one that has ended because it knows no such configuration."""
-    port = free_port()
-    sync = "sync_interval: always" if synced else ""
-    configuration = directory / "nats.conf"
-    store = f'jetstream {{ store_dir: "{directory / "store"}"\n {sync} }}'
-    network = f"host: {LOOPBACK}\nport: {port}\nping_interval: 1h"  # we answer no pings
-    configuration.write_text(f"{network}\n{store}\n")
-    with (directory / "nats.log").open("ab") as log:
-        process = subprocess.Popen(["nats-server", "-c", configuration], stdout=log, stderr=log)
-    _wait_for(port, process)
-    return process, NatsWire(port, process.pid, "nats" if synced else "nats (not synced)")
-
-
-def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
-    deadline = monotonic() + _START_TIMEOUT_S
-    while process.poll() is None and monotonic() < deadline:
-        try:
-            connect(port).close()
-        except ConnectionRefusedError:
-            sleep(0.02)
-        else:
-            return
+    with PEER.start(directory) as address:
+        yield NatsWire(address.port, address.pid, "nats" if PEER.is_synced else "nats (not synced)")

@@ -28,7 +28,7 @@ class Publishing:
     async def turn(self, publishers: int, seconds: float) -> Sample:
         """`publishers`: messages in flight."""
         publisher = self._wire.durable_publisher(f"publish-{next(_channels)}")
-        pipeline = _Pipeline(publisher, publishers)
+        pipeline = Pipeline(publisher, publishers)
         with publisher.socket:
             cpu, began = cpu_seconds(self._wire.pid), perf_counter()
             latencies = pipeline.run(began + seconds)
@@ -37,9 +37,12 @@ class Publishing:
         return Sample(len(latencies), elapsed, cpu, latencies=latencies)
 
 
-class _Pipeline:
+class Pipeline:
+    """One connection's messages. `latencies`: of those that were acknowledged."""
+
     def __init__(self, publisher: Publisher, in_flight: int) -> None:
         self.received: list[bytes] = []
+        self.latencies: list[float] = []
         self._publisher = publisher
         self._in_flight = in_flight
         self._sent: list[float] = []  # when, by number
@@ -47,16 +50,23 @@ class _Pipeline:
 
     def run(self, until: float) -> list[float]:
         """Publish until the time is up, and wait for every acknowledgement; the latencies."""
-        latencies: list[float] = []
+        self.begin()
+        while self.step(until):
+            pass
+        return self.latencies
+
+    def begin(self) -> None:
         self._make_ready()
         self._send(self._in_flight)
-        while (first := len(latencies)) < len(self._sent):
-            free = self._acknowledged()
-            now = perf_counter()
-            if now < until:
-                self._send(free)
-            latencies += [now - moment for moment in self._sent[first : first + free]]
-        return latencies
+
+    def step(self, until: float) -> bool:
+        """One read, and as many messages as it acknowledged if there is time; False at the end."""
+        first, free = len(self.latencies), self._acknowledged()
+        now = perf_counter()
+        if now < until:
+            self._send(free)
+        self.latencies += [now - moment for moment in self._sent[first : first + free]]
+        return len(self.latencies) < len(self._sent)
 
     def _send(self, free: int) -> None:
         now = perf_counter()

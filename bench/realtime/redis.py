@@ -1,14 +1,13 @@
 """Redis as a wire: XADD with `appendfsync always`, and PUBLISH to subscribers, over TCP."""
 
 import socket
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.acknowledged import MESSAGE_BYTES, Wrong, number_of
-from bench.realtime.wires import body, connect, free_port, receive_until
+from bench.realtime.wires import body, connect, receive_until
 from bench.redis_peer import Connection, command, server
 
 
@@ -68,17 +67,5 @@ class RedisPublisher:
 
 @contextmanager
 def redis_wire(directory: Path) -> Iterator[RedisWire]:
-    with server(directory) as path:
-        connection = Connection(path)
-        port = free_port()
-        connection.ask(b"CONFIG", b"SET", b"port", b"%d" % port)
-        connection.close()
-        yield RedisWire(path, port, _pid_behind(path))
-
-
-def _pid_behind(path: Path) -> int:
-    """The process that listens on a unix socket."""
-    with socket.socket(socket.AF_UNIX) as asking:
-        asking.connect(str(path))
-        credentials = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    return int(struct.unpack("3i", credentials)[0])
+    with server(directory) as running:
+        yield RedisWire(running.path, running.address.port, running.address.pid)

@@ -93,8 +93,10 @@ class Server:
 
 
 @contextmanager
-def serving(directory: Path, *, tls: bool = False) -> Iterator[Server]:
-    server = Server(directory, tls=tls)
+def serving(
+    directory: Path, *, tls: bool = False, settings: Sequence[str] = ()
+) -> Iterator[Server]:
+    server = Server(directory, tls=tls, settings=settings)
     try:
         server.start()
         yield server

@@ -79,12 +79,6 @@ def receive_until(source: socket.socket, is_complete: Callable[[bytes], bool]) -
     return received
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
 class Order(Protocol):
     """Holds what one subscriber received against what was sent."""
 

@@ -95,6 +95,10 @@ class Keyring(Protocol):
         revoked. Its key is another matter."""
 
 
+IN_PROCESS = "(in process)"
+"""In place of a key's name: the program that has the broker open."""
+
+
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """An authenticated caller.
 

@@ -1,7 +1,8 @@
 """Occupancy: how many attachments a channel has, by what they may do. A fold of attach and detach.
 
 Counts are kept per channel and epoch. A process that died took its attachments with it, so only
-the counts of the running epoch are read; those of older ones go when the channel is next attached.
+the counts of running epochs are read; those of others go when the channel is next attached by a
+process that had nothing attached there.
 """
 
 import msgspec
@@ -12,6 +13,7 @@ from broker.channels.modes import Mode
 from broker.channels.registry import channel_key
 from broker.event import Kind
 from broker.events import ChannelAttached, ChannelDetached
+from broker.live.connection_log import live_epochs
 from storage import Decision, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
 
@@ -62,7 +64,10 @@ class Detach(msgspec.Struct, frozen=True):
 
 
 def attach(rows: Rows, command: Attach, ms: int) -> Decision:
-    event = ChannelAttached(command.connection, command.modes, command.epoch)
+    beside: tuple[int, ...] = ()
+    if rows.get(TABLE, _key(command.app, command.channel, command.epoch)) is None:
+        beside = tuple(one for one in live_epochs(rows) if one != command.epoch)
+    event = ChannelAttached(command.connection, command.modes, command.epoch, beside)
     stream = Stream(command.app, command.channel, Kind.ATTACHMENTS)
     return Decision(opening(rows, command.app, command.channel, [(stream, event)]))
 
@@ -88,7 +93,7 @@ class Occupancies:
         key = _key(app, channel, event.epoch)
         row = table.get(key)
         if row is None:
-            _forget_older(table, app, channel, event.epoch)
+            _forget_others(table, app, channel, event)
         counts = _counted(row, event.modes, -1 if isinstance(event, ChannelDetached) else 1)
         if counts.connections > 0:
             table.put(key, _encode(counts))
@@ -99,9 +104,10 @@ class Occupancies:
         raise AssertionError("occupancy is kept when its events are trimmed")
 
 
-def _forget_older(table: Table, app: str, channel: str, epoch: int) -> None:
+def _forget_others(table: Table, app: str, channel: str, event: ChannelAttached) -> None:
+    stay = {event.epoch, *event.beside}
     for key, _ in list(table.scan(channel_key(app, channel))):
-        if int.from_bytes(key[-_EPOCH_BYTES:], "big") < epoch:
+        if int.from_bytes(key[-_EPOCH_BYTES:], "big") not in stay:
             table.delete(key)
 
 
@@ -122,14 +128,26 @@ def _key(app: str, channel: str, epoch: int) -> bytes:
 
 
 def occupancy(rows: Rows, app: str, channel: str, epoch: int) -> Occupancy:
-    """The metrics of a channel as they stand in a running epoch."""
-    row = rows.get(TABLE, _key(app, channel, epoch))
-    counts = _read(row) if row else Occupancy()
-    return msgspec.structs.replace(counts, presence_members=presence.count(rows, app, channel))
+    """The metrics of a channel as they stand in an epoch, and those that run beside it."""
+    found = [rows.get(TABLE, _key(app, channel, one)) for one in running(rows, epoch)]
+    counts = [_read(row) for row in found if row]
+    members = presence.count(rows, app, channel)
+    if len(counts) == 1:
+        return msgspec.structs.replace(counts[0], presence_members=members)
+    names = ("connections", *_COUNTED.values())
+    total = {name: sum(getattr(one, name) for one in counts) for name in names}
+    return Occupancy(**total, presence_members=members)
+
+
+def running(rows: Rows, epoch: int) -> tuple[int, ...]:
+    """The epochs that run beside one, and that one."""
+    live = live_epochs(rows)
+    return live if len(live) > 1 else (epoch,)
 
 
 def attached(rows: Rows, app: str, channel: str, epoch: int) -> bool:
-    return rows.get(TABLE, _key(app, channel, epoch)) is not None
+    epochs = running(rows, epoch)
+    return any(rows.get(TABLE, _key(app, channel, one)) is not None for one in epochs)
 
 
 DECIDE: dict[type, Decide] = {Attach: attach, Detach: detach}

@@ -18,6 +18,7 @@ from broker.channels.registry import app_prefix, channel_key
 from broker.errors import BadRequest
 from broker.event import Kind
 from broker.events import MemberEntered, MemberLeft, MemberUpdated
+from broker.live.connection_log import connection, is_held
 from broker.messages.acceptance import accepted
 from broker.messages.message import PresenceMessage
 from storage import Decision, OnTrim, Record, Rows, Stream, Table
@@ -81,12 +82,14 @@ class ChangePresence(msgspec.Struct, frozen=True):
 
 class LeaveMembers(msgspec.Struct, frozen=True):
     """Up to LEAVES_MAX members of a connection leave, of one channel or of all. `id_base`: begins
-    the ids of the leaves, which the broker makes (reference 3.10)."""
+    the ids of the leaves, which the broker makes (reference 3.10). `if_lost`: unless a running
+    process holds the connection, again or still."""
 
     app: str
     connection: str
     id_base: str
     channel: str | None = None
+    if_lost: bool = False
 
 
 class ClearMembers(msgspec.Struct, frozen=True):
@@ -165,6 +168,9 @@ def _left(presence: PresenceMessage, last: PresenceMessage, msg_serial: int | No
 
 def leave(rows: Rows, command: LeaveMembers, ms: int) -> Decision:
     """Decision.reply: whether more members are left to leave."""
+    row = connection(rows, command.connection) if command.if_lost else None
+    if row is not None and row.app == command.app and is_held(rows, row):
+        return Decision(reply=False)
     prefix = _connection_prefix(command.connection)
     if command.channel is not None:
         prefix += channel_key(command.app, command.channel)

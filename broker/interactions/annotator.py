@@ -14,6 +14,7 @@ from broker.interactions.annotation import read_annotations
 from broker.interactions.changing import NOT_MUTABLE
 from broker.interactions.keys import ANNOTATION, SERIAL_BYTES, TABLE, of_message
 from broker.interactions.versions import published_at
+from broker.limits import limiter
 from broker.live.epoch import Epoch
 from broker.messages.publishing import Origin
 from broker.messages.serials import parse, render
@@ -53,8 +54,11 @@ class Annotator:
         """The serials of the annotations; None for one that only an unequal repeat had. Raises as
         `prepare`, and as the log decides (broker.interactions.annotating)."""
         command = self.prepare(principal, channel, items, serial)
+        count, size = len(command.annotations), cost_of(command)
+        asked = limiter.Publish(channel, count, size, may_be_known=command.keyed)
+        admitted = self._epoch.rate_limits.admit(principal, command, asked)
         with mapped():
-            outcome = await self._log.submit(command, app=command.app, cost=cost_of(command))
+            outcome = await self._log.submit(admitted, app=command.app, cost=size)
         found = outcome.serials[: len(command.annotations)]
         return tuple(None if one is None else render(one, self._series) for one in found)
 

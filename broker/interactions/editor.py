@@ -14,6 +14,7 @@ from broker.interactions.change import Change
 from broker.interactions.changing import NOT_MUTABLE, ChangeMessage
 from broker.interactions.state import DELETE, State
 from broker.interactions.versions import published_at, versions
+from broker.limits import limiter
 from broker.live.epoch import Epoch
 from broker.messages.extras import check_encodable
 from broker.messages.history import as_it_stands, stored
@@ -45,10 +46,13 @@ class Editor:
 
     async def change(self, principal: Principal, channel: str, wanted: Change) -> str:
         """The serial of the new version. Raises as `prepare`; BadRequest 93002 where messages
-        cannot change, 40013 for data that does not fit behind the data, 40009 (413) too much."""
+        cannot change, 40013 for data that does not fit behind the data, 40009 (413) too much;
+        Overloaded."""
         command = self.prepare(principal, channel, wanted)
+        asked = limiter.Publish(channel, 1, cost_of(command))
+        admitted = self._epoch.rate_limits.admit(principal, command, asked)
         with mapped():
-            outcome = await self._log.submit(command, app=command.app, cost=cost_of(command))
+            outcome = await self._log.submit(admitted, app=command.app, cost=cost_of(command))
         return render(outcome.serials[0] or 0, self._series)
 
     def prepare(

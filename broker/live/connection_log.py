@@ -21,6 +21,8 @@ from broker.events import (
     ConnectionLost,
     ConnectionOpened,
     ConnectionResumed,
+    WorkerEnded,
+    WorkerStarted,
 )
 from storage import Decision, OnTrim, Record, Rows, Stream, Table
 from storage.projection import Decide
@@ -32,10 +34,14 @@ BROKER = Stream("", "", Kind.CONNECTIONS)
 _EPOCH = b"e"
 _CONNECTION = b"c"
 _LOSS = b"l"
+_WORKER = b"w"
+_LAST_WORKER = b"n"
+_EPOCH_BYTES = 8
 
 
 class ConnectionRow(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`lost_ms`: when its transport went, None while a process holds it."""
+    """`lost_ms`: when its transport went, None while a process holds it. `took_over`: whoever has
+    it took it from a transport that was alive."""
 
     app: str
     id: str
@@ -44,12 +50,24 @@ class ConnectionRow(msgspec.Struct, frozen=True, omit_defaults=True):
     client_id: str | None = None
     previous_hash: bytes = b""
     lost_ms: int | None = None
+    took_over: bool = False
 
 
 class StartBroker(msgspec.Struct, frozen=True):
-    """Begin an epoch. Decision.reply: its number. `lost_behind`: what the log says of a loss."""
+    """Begin an epoch, the only one. Decision.reply: its number. `lost_behind`: what the log says of
+    a loss."""
 
     lost_behind: int | None = None
+
+
+class StartWorker(msgspec.Struct, frozen=True):
+    """Begin an epoch beside those that run. Decision.reply: its number."""
+
+
+class EndWorker(msgspec.Struct, frozen=True):
+    """Its process has ended."""
+
+    epoch: int
 
 
 class OpenConnection(msgspec.Struct, frozen=True):
@@ -62,7 +80,8 @@ class OpenConnection(msgspec.Struct, frozen=True):
 
 class ResumeConnection(msgspec.Struct, frozen=True):
     """`given`: hash of the secret that the client showed. Refused with 80018 unless it is the
-    newest, or the one before it while `previous_allowed`."""
+    newest, or the one before it while `previous_allowed`. `supersedes`: the process that resumes
+    it holds it already. Decision.reply: whether another process held it."""
 
     app: str
     connection: str
@@ -70,6 +89,7 @@ class ResumeConnection(msgspec.Struct, frozen=True):
     key_hash: bytes
     epoch: int
     previous_allowed: bool
+    supersedes: bool = False
 
 
 class LoseConnection(msgspec.Struct, frozen=True):
@@ -84,7 +104,7 @@ class CloseConnection(msgspec.Struct, frozen=True):
 
 
 class ExpireConnection(msgspec.Struct, frozen=True):
-    """Does nothing to a connection that a process holds again."""
+    """Does nothing to a connection that a running process holds."""
 
     app: str
     connection: str
@@ -95,13 +115,24 @@ _OfConnection = ResumeConnection | LoseConnection | CloseConnection | ExpireConn
 
 
 def start(rows: Rows, command: StartBroker, ms: int) -> Decision:
-    epoch = latest_epoch(rows) + 1
+    epoch = _next_epoch(rows)
     lost_behind = None if _is_known(rows, command.lost_behind) else command.lost_behind
     return Decision([(BROKER, BrokerStarted(epoch, lost_behind))], reply=epoch)
 
 
 def _is_known(rows: Rows, lost_behind: int | None) -> bool:
     return any(int.from_bytes(row, "big") == lost_behind for _, row in rows.scan(TABLE, _LOSS))
+
+
+def start_worker(rows: Rows, command: StartWorker, ms: int) -> Decision:
+    epoch = _next_epoch(rows)
+    return Decision([(BROKER, WorkerStarted(epoch))], reply=epoch)
+
+
+def end_worker(rows: Rows, command: EndWorker, ms: int) -> Decision:
+    if rows.get(TABLE, _worker_key(command.epoch)) is None:
+        return Decision()
+    return Decision([(BROKER, WorkerEnded(command.epoch))])
 
 
 def open_(rows: Rows, command: OpenConnection, ms: int) -> Decision:
@@ -112,16 +143,20 @@ def open_(rows: Rows, command: OpenConnection, ms: int) -> Decision:
 
 def resume(rows: Rows, command: ResumeConnection, ms: int) -> Decision:
     row = _own(rows, command)
-    if row is None or not _matches(row, command):
+    elsewhere = row is not None and row.epoch != command.epoch and is_held(rows, row)
+    if row is None or not _matches(row, command, elsewhere):
         raise BadRequest("invalid connection key", INVALID_KEY)
-    event = ConnectionResumed(command.connection, command.key_hash, command.epoch)
-    return _one(command.app, event)
+    took_over = command.supersedes or elsewhere
+    event = ConnectionResumed(command.connection, command.key_hash, command.epoch, took_over)
+    return Decision([(Stream(command.app, "", Kind.CONNECTIONS), event)], reply=elsewhere)
 
 
-def _matches(row: ConnectionRow, command: ResumeConnection) -> bool:
+def _matches(row: ConnectionRow, command: ResumeConnection, elsewhere: bool) -> bool:
+    """The key before is not for whom it was taken from: the two would take it for ever."""
     if hmac.compare_digest(row.key_hash, command.given):
         return True
-    return command.previous_allowed and hmac.compare_digest(row.previous_hash, command.given)
+    allowed = command.previous_allowed and not (elsewhere and row.took_over)
+    return allowed and hmac.compare_digest(row.previous_hash, command.given)
 
 
 def lose(rows: Rows, command: LoseConnection, ms: int) -> Decision:
@@ -139,7 +174,7 @@ def close(rows: Rows, command: CloseConnection, ms: int) -> Decision:
 
 def expire(rows: Rows, command: ExpireConnection, ms: int) -> Decision:
     row = _own(rows, command)
-    if row is None or (row.epoch == command.epoch and row.lost_ms is None):
+    if row is None or is_held(rows, row):
         return Decision()
     return _one(command.app, ConnectionExpired(command.connection))
 
@@ -166,15 +201,23 @@ class ConnectionLog:
     def fold(self, table: Table, record: Record) -> None:
         match record.event:
             case BrokerStarted(epoch, lost_behind):
-                table.put(_EPOCH, epoch.to_bytes(8, "big"))
+                table.put(_EPOCH, epoch.to_bytes(_EPOCH_BYTES, "big"))
                 if lost_behind is not None:
                     ended = record.serial.to_bytes(8, "big")
                     table.put(_LOSS + ended, lost_behind.to_bytes(8, "big"))
+                for key, _ in list(table.scan(_WORKER)):
+                    table.delete(key)
+            case WorkerStarted(epoch):
+                table.put(_LAST_WORKER, epoch.to_bytes(_EPOCH_BYTES, "big"))
+                table.put(_worker_key(epoch), b"")
+            case WorkerEnded(epoch):
+                table.delete(_worker_key(epoch))
             case ConnectionOpened(id_, key_hash, epoch, client_id):
                 app = record.stream.app
                 _put(table, ConnectionRow(app, id_, key_hash, epoch, client_id))
-            case ConnectionResumed(id_, key_hash, epoch):
-                _change(table, id_, key_hash=key_hash, epoch=epoch, lost_ms=None)
+            case ConnectionResumed(id_, key_hash, epoch, took_over):
+                fields = {"epoch": epoch, "lost_ms": None, "took_over": took_over}
+                _change(table, id_, key_hash=key_hash, **fields)
             case ConnectionLost(id_):
                 _change(table, id_, lost_ms=ms_of(record.serial))
             case ConnectionClosed(id_) | ConnectionExpired(id_):
@@ -225,11 +268,36 @@ def was_lost(rows: Rows, serial: int) -> bool:
 
 
 def latest_epoch(rows: Rows) -> int:
+    """Of the process that writes the log, or did."""
     return int.from_bytes(rows.get(TABLE, _EPOCH) or b"", "big")
+
+
+def _next_epoch(rows: Rows) -> int:
+    worker = int.from_bytes(rows.get(TABLE, _LAST_WORKER) or b"", "big")
+    return max(latest_epoch(rows), worker) + 1
+
+
+def _worker_key(epoch: int) -> bytes:
+    return _WORKER + epoch.to_bytes(_EPOCH_BYTES, "big")
+
+
+def live_epochs(rows: Rows) -> tuple[int, ...]:
+    """Of the process that writes the log, then of the workers beside it."""
+    workers = (int.from_bytes(key[len(_WORKER) :], "big") for key, _ in rows.scan(TABLE, _WORKER))
+    return (latest_epoch(rows), *workers)
+
+
+def is_held(rows: Rows, row: ConnectionRow) -> bool:
+    """Whether a process that runs holds a connection."""
+    if row.lost_ms is not None:
+        return False
+    return row.epoch == latest_epoch(rows) or rows.get(TABLE, _worker_key(row.epoch)) is not None
 
 
 DECIDE: dict[type, Decide] = {
     StartBroker: start,
+    StartWorker: start_worker,
+    EndWorker: end_worker,
     OpenConnection: open_,
     ResumeConnection: resume,
     LoseConnection: lose,

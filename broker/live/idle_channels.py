@@ -20,7 +20,8 @@ _ACTIVITY = (Kind.MESSAGES, Kind.EPHEMERAL, Kind.PRESENCE, Kind.ATTACHMENTS)
 
 
 class CloseChannel(msgspec.Struct, frozen=True):
-    """Close a channel without attachments in `epoch` and without members."""
+    """Close a channel without attachments in a running epoch, as `epoch` is, and without
+    members."""
 
     app: str
     channel: str
@@ -40,7 +41,7 @@ DECIDE: dict[type, Decide] = {CloseChannel: close}
 
 
 class IdleChannels:
-    """Watches every active channel, once an epoch has begun."""
+    """Watches every active channel, from `start` on: in one process of those that share a log."""
 
     def __init__(
         self,
@@ -56,17 +57,19 @@ class IdleChannels:
         self._background = background
         self._idle_ms = idle_ms
         self._connections = connections
+        self._watching = False
         hub.watch(Kind.LIFECYCLE, self._changed)
 
     def start(self) -> None:
         """Watch what the last epoch left active."""
+        self._watching = True
         with self._log.view() as view:
             found = list(lifecycle.active(view))
         for app, channel in found:
             self._check_later(app, channel)
 
     def _changed(self, record: Record) -> None:
-        if isinstance(record.event, ChannelOpened) and self._connections.epoch:
+        if isinstance(record.event, ChannelOpened) and self._watching:
             self._check_later(record.stream.app, record.event.channel)
 
     def _check_later(self, app: str, channel: str) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 
 from broker.channels.occupancy import Occupancy, occupancy
 from broker.event import Kind
+from broker.events import WorkerEnded
 from broker.live.connections import Connections
 from broker.live.hub import ChannelKey, Hub
 from broker.live.timers import Timers
@@ -33,6 +34,7 @@ class OccupancyFeed:
         self._waiting: set[ChannelKey] = set()
         hub.watch(Kind.ATTACHMENTS, self._changed)
         hub.watch(Kind.PRESENCE, self._changed)
+        hub.watch(Kind.CONNECTIONS, self._worker_ended)
 
     def now(self, app: str, channel: str) -> Occupancy:
         with self._log.view() as rows:
@@ -64,6 +66,14 @@ class OccupancyFeed:
         else:
             self._waiting.add(key)
             self._timers.schedule(self._pause_ms, partial(self._pause_over, key))
+
+    def _worker_ended(self, record: Record) -> None:
+        """All that it had attached is gone, without an event for each."""
+        if isinstance(record.event, WorkerEnded):
+            for key in list(self._last):
+                now = self.now(*key)
+                if now != self._last.get(key):
+                    self._tell(key, now)
 
     def _is_followed(self, key: ChannelKey) -> bool:
         return key in self._listeners or ChannelKey(key.app, EVERY_CHANNEL) in self._listeners

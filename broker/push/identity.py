@@ -14,7 +14,6 @@ from broker.push.events import Device
 LIFETIME_MS = 100 * 365 * 24 * 3_600_000
 OPERATIONS = ("push-admin", "push-subscribe")
 NOT_PERMITTED = 40160
-NOT_REGISTERED = 40005
 
 
 def identify(key: Key, device: Device, now_ms: int) -> TokenDetails:

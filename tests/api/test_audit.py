@@ -44,7 +44,10 @@ async def arguments_of(opened: Broker) -> dict[str, dict[str, Any]]:
     await opened.apps.create("gone")
     return {
         "apps.create": {"app": "new", "name": "a new one"},
+        "apps.limits": {"app": app, "limits": {"connections_max": 5}},
         "keys.create": {"app": app, "capability": '{"*":["publish"]}'},
+        "keys.copy": {"key": other.string},
+        "keys.limits": {"key": other.string, "limits": {"messages_per_s": 5}},
         "keys.rotate": {"key": other.string},
         "keys.revoke": {"key": (await opened.apps.create_key(app)).string},
         "namespaces.set": {"namespace": "orders", "rules": {"persisted": True}},

@@ -10,7 +10,7 @@ import pytest
 import broker
 from api import config
 from api.config import ConfigError
-from api.server import reconcile
+from api.reconciling import reconcile
 from broker import BadRequest
 from tests.api.command_line import Ended, Serving, fine, inside, serving
 

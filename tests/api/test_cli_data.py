@@ -95,6 +95,43 @@ def test_the_life_of_an_app(on_data: Run) -> None:
     assert created["id"] not in [app["id"] for app in on_data("apps", "list", "--json").json]
 
 
+def test_a_key_made_like_another_has_its_limits_too(on_data: Run) -> None:
+    old = on_data("keys", "create", "--capability", '{"a":["publish"]}', "--json").json["name"]
+    limited = on_data("keys", "limits", old, "--messages-per-s", "5", "--bytes-per-s", "9")
+    assert limited.out == f"{old}: messages_per_s=5, bytes_per_s=9\n"
+    assert on_data("keys", "limits", old, "--bytes-per-s", "default", "--json").json["limits"] == {
+        "messages_per_s": 5
+    }
+    new = on_data("keys", "create", "--like", old, "--json").json
+    assert (new["capability"], new["limits"]) == ('{"a":["publish"]}', {"messages_per_s": 5})
+    on_data("keys", "revoke", old)
+    listed = on_data("keys", "list").out
+    assert f'{new["key"]}    {{"a":["publish"]}}  messages_per_s=5' in listed
+
+
+def test_limits_of_an_app_and_of_a_namespace_s_channels(on_data: Run) -> None:
+    app = on_data("apps", "create", "--json").json["id"]
+    assert on_data("apps", "limits", app, "--connections-max", "7", "--json").json["limits"] == {
+        "connections_max": 7
+    }
+    assert "connections_max=7" in on_data("apps", "list").out
+    on_data("apps", "limits", app, "--connections-max", "default")
+    assert "connections_max" not in on_data("apps", "list").out
+    set_ = (
+        "namespaces",
+        "set",
+        "slow",
+        "--messages-per-s",
+        "3",
+        "--bytes-per-s",
+        "4",
+        "--app",
+        app,
+    )
+    assert on_data(*set_).out == "slow: messages_per_s=3, bytes_per_s=4\n"
+    on_data("apps", "delete", app, "--yes")
+
+
 def test_namespaces(on_data: Run) -> None:
     on_data("namespaces", "set", "orders", "--retention-ms", "0", "--identified")
     changed = on_data("namespaces", "set", "orders", "--retention-ms", "default", "--json").json

@@ -7,7 +7,7 @@ import pytest
 
 from api.config import SETTINGS, ConfigError, Configuration, load
 from broker.apps import ROOT_CAPABILITY
-from broker.tenancy import NamespaceRules
+from broker.tenancy import Limits, NamespaceRules
 from tests.api.command_line import inside
 
 
@@ -94,6 +94,11 @@ def test_every_setting_can_be_given_as_text() -> None:
         ('[[namespaces]]\nid = "x"\npersist = true', r"persist is not a rule; the rules are"),
         ('[[namespaces]]\nid = "x"\npersisted = 1', r"number 1: Expected `bool`"),
         ("[[namespaces]]\npersisted = true", r"number 1: .*missing.*id"),
+        ('[[namespaces]]\nid = "x"\nmessages_per_s = -1', r"number 1: messages_per_s must be"),
+        ('[[apps]]\nid = "x"\nlimits.messages_per_s = -1', r"number 1: messages_per_s must be"),
+        ('[[apps]]\nid = "x"\nlimits.per_day = 1', r"number 1: .*unknown field `per_day`"),
+        ('[[keys]]\nkey = "a.b:c"\nlimits.bytes_per_s = "x"', r"number 1: Expected `int \| null`"),
+        ("[rate_limits]\nburst_ms = 0", r"burst_ms is too small"),
         ("[[matrix]]\nchannel = {}", r"\[\[matrix\]\] number 1: .*channel"),
         ('[[matrix]]\nchannels = { a = "on" }', r"\[\[matrix\]\] number 1: Invalid enum"),
         ('[[matrix]]\nchannels = { "" = "enabled" }', r"number 1: a Matrix channel's id"),
@@ -161,6 +166,7 @@ DECLARED = """
 [[apps]]
 id = "shop"
 name = "the shop"
+limits = { messages_per_s = 9, connections_max = 7 }
 
 [[keys]]
 key = "shop.web:hush-hush"
@@ -184,6 +190,9 @@ def test_declarations(tmp_path: Path) -> None:
     assert [key.key for key in found.keys] == ["shop.web:hush-hush", "a.env:s", "a.flag:s"]
     capabilities = [key.capability for key in found.keys]
     assert capabilities == ['{"orders:*":["publish"]}', ROOT_CAPABILITY, ROOT_CAPABILITY]
+    (limits,) = [app.limits for app in found.apps]
+    assert limits is not None
+    assert limits.plain == Limits(messages_per_s=9, connections_max=7)
     (namespace,) = found.namespaces
     assert (namespace.app, namespace.id) == ("shop", "orders")
     assert namespace.rules == NamespaceRules(retention_ms=0, identified=True)
@@ -198,7 +207,7 @@ def test_the_reference_is_what_the_code_says() -> None:
     written_down = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
     assert inside("config", "--reference").out == written_down
     rows = [line for line in written_down.splitlines() if "| `TIDELOG_" in line]
-    assert len([row for row in rows if row.count(" | ") == 4]) == len(SETTINGS)
+    assert len([row for row in rows if row.count(" | ") == 5]) == len(SETTINGS)
 
 
 def test_the_reference_does_not_look_at_the_machine(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import broker
@@ -203,3 +204,20 @@ async def test_who_resumes_is_still_present(talk: Talk) -> None:
     await again.hears(Action.CLOSED)
     (left,) = await you.hears_items("c", 1, Action.PRESENCE)
     assert left["action"] == LEAVE
+
+
+async def test_what_the_log_refuses_is_told_and_counted_like_the_rest(tmp_path: Path) -> None:
+    settings = BrokerSettings(presence_members_max=1)
+    async with broker.open(tmp_path / "full", settings=settings) as b, talking(b) as t:
+        watcher, me = await t.connect(), await t.connect("me")
+        await watcher.attach("[meta]log")
+        await me.attach("c")
+        await me.hears(Action.ACK, msgSerial=me.present("c", ENTER))
+        you = await t.connect("you")
+        await you.attach("c")
+        refused = you.present("c", ENTER)
+        await you.hears_error(Action.NACK, 91003, 400, msgSerial=refused)
+        (report,) = await watcher.hears_items("[meta]log", 1)
+        told = msgspec.json.decode(report["data"])
+        assert (told["error"]["code"], told["channel"], told["clientId"]) == (91003, "c", "you")
+        assert b.answers.refusals["realtime", 91003] == 1

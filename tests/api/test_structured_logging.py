@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from api.request_id import request_id
 from api.structured_logging import TEXT_CHARS_MAX, ScrubbedStream, configure, scrub
+from tests.api.command_line import environment
 
 SECRET = "s3cr-3t_of40chars"
 logger = logging.getLogger("tidelog.test")
@@ -126,3 +129,35 @@ def test_a_broken_log_call_prints_no_arguments(capsys: pytest.CaptureFixture[str
 def test_lone_surrogates_can_be_logged(capsys: pytest.CaptureFixture[str]) -> None:
     logger.error("\ud800")
     assert lines(capsys)[0]["message"] == "?"
+
+
+UNCAUGHT = """
+import threading
+from api import structured_logging
+
+structured_logging.configure("info")
+structured_logging.log_the_uncaught()
+
+def fails():
+    raise RuntimeError("app.key:hush-hush")
+
+class Failing:
+    def __del__(self):
+        fails()
+
+thread = threading.Thread(target=fails, name="a-thread")
+thread.start()
+thread.join()
+Failing()
+"""
+
+
+def test_what_nobody_catches_is_a_line_without_secrets() -> None:
+    line = [sys.executable, "-c", UNCAUGHT]
+    ended = subprocess.run(line, capture_output=True, text=True, env=environment(), timeout=60)
+    first, second = [json.loads(said) for said in ended.stderr.splitlines()]
+    assert (first["level"], first["message"]) == ("critical", "a-thread ended by an exception")
+    assert (second["level"], second["logger"]) == ("error", "tidelog.process")
+    assert "RuntimeError" in first["trace"]
+    assert "RuntimeError" in second["trace"]
+    assert "hush" not in ended.stderr

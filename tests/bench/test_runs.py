@@ -8,6 +8,7 @@ import pytest
 
 from bench import redis_peer, results
 from bench.__main__ import main
+from bench.load import measuring, peers
 from bench.realtime import nats_peer
 from bench.registry import BENCHMARKS, measure
 from bench.scale import TINY
@@ -21,6 +22,7 @@ ROWS = {
     "open": [4],
     "publish": [2 * 2, 3],
     "fanout": [2, 2],
+    "workers": [2, 4],
     "connections": [1, TINY.rounds],
     "stalled": [3],
     "deltas": [2 * 2, 2 * 4],
@@ -29,14 +31,17 @@ ROWS = {
     "annotations": [2 * 2 * len(TINY.annotations)],
     "versions": [3 * len(TINY.versions)],
     "push": [len(TINY.push), TINY.rounds + 1, len(TINY.push)],
+    "compare": [1, 1, 1, 1],
 }
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-async def test_runs(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch):
+def test_runs(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(redis_peer, "installed", lambda: False)
     monkeypatch.setattr(nats_peer, "installed", lambda: False)
-    result = await measure(BENCHMARKS[name], TINY, tmp_path, "a test")
+    monkeypatch.setattr(peers, "MODULES", {"tidelog": peers.MODULES["tidelog"]})
+    monkeypatch.setattr(measuring, "_LIMIT_S", TINY.turn_s)
+    result = measure(BENCHMARKS[name], TINY, tmp_path, "a test")
     assert [len(table.rows) for table in result.tables] == ROWS[name]
     for table in result.tables:
         assert {len(row) for row in table.rows} == {len(table.columns)}
@@ -44,8 +49,8 @@ async def test_runs(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.skipif(not redis_peer.installed(), reason="no redis-server")
-async def test_the_peer_is_in_every_row(tmp_path: Path):
-    result = await measure(BENCHMARKS["log"], TINY, tmp_path, "a test")
+def test_the_peer_is_in_every_row(tmp_path: Path):
+    result = measure(BENCHMARKS["log"], TINY, tmp_path, "a test")
     matrix, _, disturbed = result.tables
     for table, contenders in ((matrix, 4), (disturbed, 5)):
         names = [str(row[2]) for row in table.rows]

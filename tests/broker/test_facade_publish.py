@@ -180,7 +180,7 @@ async def test_a_full_queue_is_a_rate_error(path: Path, clock: FakeClock) -> Non
             for number in range(20):
                 nursery.start_soon(publish, b, number)
         assert codes
-        assert set(codes) == {(42913, 429)}
+        assert set(codes) == {(42910, 429)}
         assert len(await datas(b, "c")) == 20 - len(codes)
         await b.channel("c").publish(data="there is room again")
 

@@ -5,7 +5,6 @@ exit status 0, and nothing it logged was an error.
 """
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -20,7 +19,8 @@ from typing import Any
 import jwt
 from ably import AblyRest
 
-ROOT = Path(__file__).parents[2]
+from tests.api.command_line import environment
+
 KEY = "conform.root:a-secret-of-forty-characters-0123456789"
 READY = re.compile(r"listening on (https?)://localhost:(\d+)")
 STOP_WITHIN_S = 30
@@ -44,14 +44,13 @@ class ServerProcess:
     def start(self) -> None:
         command = [sys.executable, "-m", "api.cli", "serve", "--host", "localhost"]
         command += ["--port", str(self.port), "--data", str(self.data), *self._options]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with self._log.open("ab") as errors:
             self._process = subprocess.Popen(
                 command,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=self.data.parent,
-                env=environment,
+                env=environment(),
             )
         self.port = self._announced_port()
 
@@ -66,8 +65,7 @@ class ServerProcess:
     def operator(self, *arguments: str) -> str:
         """What that command of `tidelog` prints, asked of this server while it runs."""
         command = [sys.executable, "-m", "api.cli", *arguments, "--data", str(self.data)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -21,7 +21,8 @@ import httpx
 import msgpack
 import pytest
 
-from tests.conformance.serving import ROOT, serving
+from tests.conformance.serving import serving
+from tests.documents import ROOT
 
 CHANNELS = ("c", "d")
 DEVICE = {

@@ -35,16 +35,27 @@ class Client:
     key: str = ""
     channel_serial: str = ""
     resumed: int = 0
-    _socket: WebSocketClient | None = None
+    auth: str = KEY
+    remain_ms: int = 1_000
+    socket: WebSocketClient | None = None
 
     async def connect(self, port: int) -> None:
         """A first time, or again: then it must be the same connection, its channel RESUMED."""
-        stream = await trio.open_tcp_stream("localhost", port)
-        target = f"/?key={KEY}&clientId={self.name}&resume={self.key}&remainPresentFor=1000"
-        self._socket = WebSocketClient(stream, target)
-        assert (await self._socket.open()).status_code == 101
+        await self.connect_on(await trio.open_tcp_stream("localhost", port))
+
+    async def connected_on(self, stream: trio.SocketStream) -> Message:
+        """What it is told when it connects."""
+        target = f"/?key={self.auth}&clientId={self.name}&resume={self.key}"
+        target += f"&remainPresentFor={self.remain_ms}"
+        self.socket = WebSocketClient(stream, target)
+        assert (await self.socket.open()).status_code == 101
         connected = await self.next()
         assert connected["action"] == Action.CONNECTED, connected
+        return connected
+
+    async def connect_on(self, stream: trio.SocketStream) -> None:
+        """As `connect`, on a transport that is there."""
+        connected = await self.connected_on(stream)
         assert "error" not in connected, connected
         assert self.id in ("", connected["connectionId"])
         self.resumed += bool(self.id)
@@ -61,17 +72,21 @@ class Client:
         self.channel_serial = attached["channelSerial"]
 
     async def send(self, action: int, **fields: Any) -> None:
-        assert self._socket is not None
+        assert self.socket is not None
         try:
             message = msgspec.json.encode({"action": action, **fields})
-            await self._socket.send(message, text=True)
+            await self.socket.send(message, text=True)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise Cut from None
 
     async def next(self) -> Message:
-        assert self._socket is not None
+        assert self.socket is not None
+        return await self.next_on(self.socket)
+
+    async def next_on(self, socket: WebSocketClient) -> Message:
+        """From this transport, which may not be the newest."""
         with trio.fail_after(STUCK_S):
-            frame = await self._socket.event()
+            frame = await socket.event()
         if not isinstance(frame, Frame) or frame.opcode is not Opcode.TEXT:
             raise Cut
         message: Message = msgspec.json.decode(frame.data)
@@ -90,8 +105,8 @@ class Client:
 
     async def drop(self) -> None:
         """Its end of the transport goes too."""
-        if self._socket is not None:
-            await trio.aclose_forcefully(self._socket.stream)
+        if self.socket is not None:
+            await trio.aclose_forcefully(self.socket.stream)
 
 
 @dataclass

@@ -24,10 +24,11 @@ import trio
 
 from api.realtime.protocol import RESUMED, Action
 from broker.channels.modes import Mode
-from tests.conformance.serving import ROOT, ServerProcess
+from tests.conformance.serving import ServerProcess
 from tests.crash.realtime_clients import STUCK_S, Client, Message, Publisher, Subscriber
 from tests.crash.require import knob
 from tests.crash.test_realtime_kill import Rest
+from tests.documents import ROOT
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(600)]
 

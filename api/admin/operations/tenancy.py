@@ -1,9 +1,9 @@
-"""Operations on apps, their keys and their namespaces, which take effect as the broker goes on.
+"""Operations on apps, their keys, namespaces and limits, which take effect as the broker goes on.
 
 Results that show a key hold its secret: they are for the operator who asked, and nothing else.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -12,23 +12,32 @@ from broker import Broker, NotFound
 from broker.apps import DEFAULT_CAPABILITY
 from broker.auth.credentials import Key
 from broker.errors import BadRequest
-from broker.tenancy import NO_RULES, App, NamespaceRules
+from broker.tenancy import NO_LIMITS, NO_RULES, App, Limits, NamespaceRules
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 async def list_apps(broker: Broker) -> list[dict[str, Any]]:
     """Every app, oldest first."""
-    return [_app_fields(app) for app in broker.apps.list()]
+    return [_app_fields(broker, app) for app in broker.apps.list()]
 
 
 async def create_app(broker: Broker, app: str | None = None, name: str = "") -> dict[str, Any]:
     """A new app with a root key."""
     created = await broker.apps.create(app, name=name, with_root_key=True)
-    return {**_app_fields(created), "key": broker.apps.keys(created.id)[0].string}
+    return {**_app_fields(broker, created), "key": broker.apps.keys(created.id)[0].string}
 
 
 async def delete_app(broker: Broker, app: str) -> None:
     """Remove an app, its keys and namespaces, and what its channels hold."""
     await broker.apps.delete(app)
+
+
+async def limit_app(broker: Broker, app: str, limits: dict[str, Any]) -> dict[str, Any]:
+    """Set the given limits of an app; those not given stay as they are."""
+    app = existing_app(broker, app)
+    await broker.apps.set_limits(app, _merged(broker.apps.limits(app), limits, Limits, "limit"))
+    return next(_app_fields(broker, one) for one in broker.apps.list() if one.id == app)
 
 
 async def list_keys(
@@ -37,7 +46,7 @@ async def list_keys(
     """The keys of an app, or of all apps; `revoked`: those too that were revoked."""
     apps = [existing_app(broker, app)] if app else [one.id for one in broker.apps.list()]
     keys = (key for one in apps for key in broker.apps.keys(one))
-    return [_key_fields(key) for key in keys if revoked or not key.revoked]
+    return [_key_fields(broker, key) for key in keys if revoked or not key.revoked]
 
 
 async def create_key(
@@ -49,26 +58,38 @@ async def create_key(
     key = await broker.apps.create_key(
         existing_app(broker, app), granted=capability, revocable_tokens=revocable_tokens
     )
-    return _key_fields(key)
+    return _key_fields(broker, key)
+
+
+async def copy_key(broker: Broker, key: str, app: str | None = None) -> dict[str, Any]:
+    """A new key that may do the same, with the same limits."""
+    return _key_fields(broker, await _copied(broker, _living(broker, app, key)))
+
+
+async def limit_key(
+    broker: Broker, key: str, limits: dict[str, Any], app: str | None = None
+) -> dict[str, Any]:
+    """Set the given limits of a key; those not given stay as they are."""
+    found = _living(broker, app, key)
+    known = broker.apps.limits(found.app_id, found.key_id)
+    changed = _merged(known, limits, Limits, "limit")
+    await broker.apps.set_limits(found.app_id, changed, key=found.key_id)
+    return _key_fields(broker, found)
 
 
 async def revoke_key(broker: Broker, key: str, app: str | None = None) -> dict[str, Any]:
     """`key`: appId.keyId, or keyId."""
     found = _key(broker, app, key)
     await broker.apps.revoke_key(found.app_id, found.key_id)
-    return _key_fields(_key(broker, found.app_id, found.key_id))
+    return _key_fields(broker, _key(broker, found.app_id, found.key_id))
 
 
 async def rotate_key(broker: Broker, key: str, app: str | None = None) -> dict[str, Any]:
     """A new key that may do the same; then the old one is revoked."""
-    old = _key(broker, app, key)
-    if old.revoked:
-        raise BadRequest(f"key {old.name} was revoked already: create a new one")
-    new = await broker.apps.create_key(
-        old.app_id, granted=str(old.capability), revocable_tokens=old.revocable_tokens
-    )
+    old = _living(broker, app, key)
+    new = await _copied(broker, old)
     await broker.apps.revoke_key(old.app_id, old.key_id)
-    return _key_fields(new)
+    return _key_fields(broker, new)
 
 
 async def list_namespaces(broker: Broker, app: str | None = None) -> list[dict[str, Any]]:
@@ -81,17 +102,41 @@ async def set_namespace(
 ) -> dict[str, Any]:
     """Set the given rules of a namespace; those not given stay as they are."""
     app = existing_app(broker, app)
-    known = msgspec.structs.asdict(broker.apps.namespaces(app).get(namespace, NO_RULES))
-    unknown = set(rules) - set(known)
-    if unknown:
-        raise BadRequest(f"{min(unknown)} is not a rule: {', '.join(known)}", INVALID_ARGUMENTS)
-    changed = converted(known | rules, NamespaceRules)
+    known = broker.apps.namespaces(app).get(namespace, NO_RULES)
+    changed = _merged(known, rules, NamespaceRules, "rule")
     await broker.apps.set_namespace(app, namespace, changed)
     return _rules_fields(app, namespace, changed)
 
 
 async def remove_namespace(broker: Broker, namespace: str, app: str | None = None) -> None:
     await broker.apps.remove_namespace(existing_app(broker, app), namespace)
+
+
+def _merged(known: T, given: dict[str, Any], kind: type[T], what: str) -> T:
+    """`known` with what is `given`. Raises BadRequest 40003."""
+    fields = msgspec.structs.asdict(known)
+    unknown = set(given) - set(fields)
+    if unknown:
+        raise BadRequest(f"{min(unknown)} is not a {what}: {', '.join(fields)}", INVALID_ARGUMENTS)
+    merged: T = converted(fields | given, kind)
+    return merged
+
+
+async def _copied(broker: Broker, key: Key) -> Key:
+    app, limits = key.app_id, broker.apps.limits(key.app_id, key.key_id)
+    new = await broker.apps.create_key(
+        app, granted=str(key.capability), revocable_tokens=key.revocable_tokens
+    )
+    if limits != NO_LIMITS:
+        await broker.apps.set_limits(app, limits, key=new.key_id)
+    return new
+
+
+def _living(broker: Broker, app: str | None, name: str) -> Key:
+    found = _key(broker, app, name)
+    if found.revoked:
+        raise BadRequest(f"key {found.name} was revoked already: create a new one")
+    return found
 
 
 def _key(broker: Broker, app: str | None, name: str) -> Key:
@@ -105,11 +150,12 @@ def _key(broker: Broker, app: str | None, name: str) -> Key:
     return found
 
 
-def _app_fields(app: App) -> dict[str, Any]:
-    return {"id": app.id, "name": app.name, "created": app.created_ms}
+def _app_fields(broker: Broker, app: App) -> dict[str, Any]:
+    limits = msgspec.to_builtins(broker.apps.limits(app.id))
+    return {"id": app.id, "name": app.name, "created": app.created_ms, "limits": limits}
 
 
-def _key_fields(key: Key) -> dict[str, Any]:
+def _key_fields(broker: Broker, key: Key) -> dict[str, Any]:
     return {
         "key": key.string,
         "name": key.name,
@@ -118,6 +164,7 @@ def _key_fields(key: Key) -> dict[str, Any]:
         "capability": str(key.capability),
         "revocableTokens": key.revocable_tokens,
         "revoked": key.revoked,
+        "limits": msgspec.to_builtins(broker.apps.limits(key.app_id, key.key_id)),
     }
 
 

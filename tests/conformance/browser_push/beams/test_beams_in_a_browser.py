@@ -229,3 +229,18 @@ def test_clear_all_state_makes_another_device(page: Firefox, instance: Instance)
     assert page.call("sdk", "getDeviceInterests") == {"interests": []}
     assert instance.device(device["id"]) == {}
     assert instance.device(again["id"])["userId"] is None
+
+
+def test_a_page_that_registered_with_another_server_registers_here(
+    page: Firefox, instance: Instance
+) -> None:
+    """It knows a device that this server does not; `start` is content with that."""
+    elsewhere = page.call("start", options(instance))["id"]
+    instance.broker.operator("push", "remove", elsewhere, "--yes")
+    assert page.call("start", options(instance))["id"] == elsewhere
+    page.call("sdk", "clearAllState")
+    device = page.call("device")
+    assert (device["id"] != elsewhere, device["state"]) == (True, REGISTERED)
+    listed = json.loads(instance.broker.operator("push", "devices", "--json"))
+    ids = {one["id"] for one in listed}
+    assert (device["id"] in ids, elsewhere in ids) == (True, False)

@@ -1,0 +1,2 @@
+"""Any endpoint that speaks Ably's protocol, over WebSockets and over REST: Tidelog, Ably's own
+cloud, a compatible server."""

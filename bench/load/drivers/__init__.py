@@ -1,0 +1,1 @@
+"""One broker each, spoken to as its own clients do."""
