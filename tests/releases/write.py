@@ -56,6 +56,7 @@ async def _begin(path: Path) -> list[Question]:
         await writing.push(writer)
         await writing.beams(writer)
         await writing.matrix(writer, month_at(BEGAN_MS, UTC))
+        await writing.worker(writer)
         await writing.left_behind(writer)
     async with served(path, BEGAN_MS + 10 * MINUTE_MS, BRIEF, delivers=True) as directory:
         await directory.until(ChannelClosed, ConnectionExpired, PublishProgressed)

@@ -9,11 +9,15 @@ from urllib.parse import quote
 
 import jwt
 import msgspec
+import trio
+from trio.testing import memory_stream_pair
 
 from api.admin import audit
 from api.admin.audit import SOCKET, Actor
 from api.realtime.protocol import Action
+from broker import sharing
 from broker.auth.token_requests import sign
+from broker.events import WorkerEnded, WorkerStarted
 from broker.stats.counters import CONNECTIONS
 from tests.api.beams.beams_server import P256DH
 from tests.api.matrix.asking import HOST
@@ -61,6 +65,9 @@ class Writer:
 async def tenancy(w: Writer) -> None:
     await w.administer("apps.create", app="other", name="another app")
     await _removed_app(w)
+    (key,) = w.broker.apps.keys("other")
+    await w.administer("apps.limits", app="other", limits={"connections_max": 5})
+    await w.administer("keys.limits", app="other", key=key.name, limits={"messages_per_s": 9})
     await w.administer("keys.create", capability='{"a:*":["publish"]}', revocable_tokens=True)
     revoked = await w.administer("keys.create", capability='{"b":["history"]}')
     await w.administer("keys.revoke", key=revoked["name"])
@@ -174,6 +181,16 @@ async def changing_messages(w: Writer) -> None:
     for serial in (first, second):
         for part in ((), ("versions",), ("annotations",)):
             w.ask("GET", at(serial, *part))
+
+
+async def worker(w: Writer) -> None:
+    """Another process held connections, and has ended."""
+    theirs, ours = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sharing.admit, w.broker, ours)
+        await w.directory.until(WorkerStarted)
+        await theirs.send_eof()
+        await w.directory.until(WorkerEnded)
 
 
 async def left_behind(w: Writer) -> None:
