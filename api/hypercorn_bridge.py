@@ -15,8 +15,9 @@ names its reason:
   through the whole connection: such requests are reset before Hypercorn sees them.
 - a body that does not parse is refused in three steps, and an application that answers between
   them breaks the reply off: here it is one.
-- the idle timer closes without looking: here it looks whether a request has just arrived. And it
-  kept the socket of a client that went away until it fired: here it ends with the reading.
+- the idle timer is a task that starts and ends with each reply: here it is one (api.idle_timer). It
+  closes without looking: here it looks whether a request has just arrived. And it kept the socket
+  of a client that went away until it fired: here it ends with the reading.
 - each part of a reply is a write, also the empty one at its end: here the head of a reply that says
   its length goes out with its body, and nothing is not written.
 - the reader that waits for a reply to end may begin to wait just after that, and for ever, where
@@ -51,6 +52,7 @@ from hypercorn.typing import ASGIFramework, ConnectionState, H11SendableEvent, L
 
 from api import cross_origin, refusal_forms, refusals
 from api.connection import STATE_KEY, Connection, connection_of
+from api.idle_timer import IdleTimer
 from api.request_guard import WRITE_CHUNK_BYTES, App, RequestGuard
 from api.request_head import head_bytes_max
 from api.request_id import identified
@@ -165,9 +167,10 @@ class _Server(TCPServer):
         context = WorkerContext(max_requests=None)
         context.terminated = _Terminated(connection.draining)
         super().__init__(app, config, context, state, cast("Any", stream))
+        self._idle = IdleTimer(config.keep_alive_timeout, connection.draining)
+        self.idle_task = cast("Any", self._idle)
         self._replay = stream
         self._reading = trio.CancelScope()
-        self._is_gone = False
 
     @property
     def protocol(self) -> ProtocolWrapper:
@@ -198,14 +201,9 @@ class _Server(TCPServer):
     async def _read_data(self) -> None:
         with self._reading:
             await super()._read_data()
-        self._is_gone = True
-        await self.idle_task.stop()
+        self._idle.end()
 
     async def _idle_timeout(self) -> None:
-        if self._is_gone:
-            return
-        with trio.move_on_after(self.config.keep_alive_timeout):
-            await self.context.terminated.wait()
         protocol = cast("_H2 | _H11", self.protocol.protocol)
         if protocol.idle and not self._replay.pending:
             await self._initiate_server_close()
