@@ -88,7 +88,8 @@ def inside(
     ):
         status = run(list(map(str, arguments)))
     logging.captureWarnings(False)
-    root.handlers[:], root.level = handlers, level
+    root.handlers[:] = handlers
+    root.setLevel(level)  # not by the attribute: loggers remember what is enabled
     texts = []
     for stream in (out, err):
         stream.seek(0)

@@ -322,6 +322,9 @@ async def test_any_request(sandbox: RestServer, name: str) -> None:
             assert reply.status_code < 500
             assert not await was_written(sandbox, before)
             return
+        if example.method != example.endpoint.method:  # it may be another route's
+            assert reply.status_code < 500
+            return
         if reply.status_code == 204:
             assert not reply.content
             assert "content-type" not in reply.headers

@@ -26,7 +26,8 @@ def configured() -> Iterator[None]:
     configure("info")
     yield
     logging.captureWarnings(False)
-    root.handlers[:], root.level = before, level
+    root.handlers[:] = before
+    root.setLevel(level)
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
