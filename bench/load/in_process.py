@@ -12,6 +12,7 @@ import trio
 
 import broker
 from bench.load.driver import Ability, Backend, Connection, Receive, Refused, Unknown
+from bench.load.drivers.unable import Unable
 from broker import BadRequest, Broker, BrokerError, HistoryQuery
 
 _PAGE_MAX = 1_000
@@ -51,7 +52,7 @@ async def _connection(opened: Broker) -> AsyncIterator[Connection]:
         nursery.cancel_scope.cancel()
 
 
-class _InProcessConnection:
+class _InProcessConnection(Unable):
     def __init__(self, opened: Broker, nursery: trio.Nursery) -> None:
         self._broker = opened
         self._nursery = nursery
@@ -83,27 +84,6 @@ class _InProcessConnection:
             found += [str(message.data).encode() for message in page.messages]
             query = page.next
         return found[:limit]
-
-    async def enter(self, channel: str, client_id: str, body: bytes) -> None:
-        raise NotImplementedError
-
-    async def leave(self, channel: str, client_id: str, body: bytes) -> None:
-        raise NotImplementedError
-
-    async def watch(self, channel: str, receive: Receive) -> None:
-        raise NotImplementedError
-
-    async def members(self, channel: str) -> frozenset[str]:
-        raise NotImplementedError
-
-    async def pause(self, is_paused: bool) -> None:
-        raise NotImplementedError
-
-    async def cut(self) -> None:
-        raise NotImplementedError
-
-    async def resume(self) -> None:
-        raise NotImplementedError
 
     async def aclose(self) -> None:
         self._nursery.cancel_scope.cancel()

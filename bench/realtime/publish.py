@@ -53,7 +53,7 @@ async def _alone(
             sample = samples[wire.name]
             beside = [samples[peer.name] if wire in ours else None for peer in peers]
             ratios = [ratio(sample.turns, peer.turns) if peer else None for peer in beside]
-            rows.append([count, wire.name, *_measures(sample), *ratios])
+            rows.append([count, wire.name, *measures(sample), *ratios])
     columns = ("in flight", "contender", *_MEASURED, *(f"x {peer.name}" for peer in peers))
     return Table("One connection, 256-byte messages", columns, rows, notes())
 
@@ -85,10 +85,11 @@ async def _rows(
             for count in size.beside_in_flight
         ]
     deliveries = running.per_second if running is not None else None
-    return [[wire.name, beside, count, *_measures(sample), deliveries] for count, sample in samples]
+    return [[wire.name, beside, count, *measures(sample), deliveries] for count, sample in samples]
 
 
-def _measures(sample: Sample) -> list[Cell]:
+def measures(sample: Sample) -> list[Cell]:
+    """Per second, p50, p99, processor time."""
     return [
         sample.per_second,
         sample.latency_ms(0.5),

@@ -12,6 +12,7 @@ from bench.realtime import sizes
 from bench.realtime.fanout import FanOut
 from bench.realtime.pipeline import Pipeline
 from bench.realtime.process import cpu_seconds, raise_open_files
+from bench.realtime.publish import measures
 from bench.realtime.receivers import Receivers
 from bench.realtime.server import serving
 from bench.realtime.tidelog import TidelogPublisher, TidelogWire
@@ -124,7 +125,7 @@ async def _publishing(
                 [
                     number,
                     contender.name,
-                    *_measures(sample),
+                    *measures(sample),
                     100 * shares[len(shares) // 2],
                     None if sample is alone else ratio(sample.turns, alone.turns),
                 ]
@@ -149,18 +150,9 @@ async def _fan_out(
         for contender in contenders:
             sample = samples[contender.name]
             beside = None if sample is alone else ratio(sample.turns, alone.turns)
-            rows.append([number, contender.name, *_measures(sample), beside])
+            rows.append([number, contender.name, *measures(sample), beside])
     for contender in contenders:
         await contender.finish()
     columns = ("window", "contender", "deliveries/s", "p50 ms", "p99 ms", "CPU us/delivery")
     title = f"One publisher, {subscribers:,} subscribers"
     return Table(title, (*columns, "x one process"), rows, [])
-
-
-def _measures(sample: Sample) -> list[Cell]:
-    return [
-        sample.per_second,
-        sample.latency_ms(0.5),
-        sample.latency_ms(0.99),
-        sample.cpu_us or None,
-    ]
