@@ -14,7 +14,7 @@ import msgspec
 from api.cli.outcome import FAILED, FINE, Failure
 from bench.load import comparing, searching, soaking, tables
 from bench.load.command_options import contending, driven, measuring, reported, sized
-from bench.load.contenders import found
+from bench.load.contenders import AT_URL, HERE, found
 from bench.load.report import on_request
 from bench.load.result import Report, Result
 from bench.load.searching import Step
@@ -36,7 +36,7 @@ def list_() -> None:
     """
     for workload in WORKLOADS.values():
         click.echo(f"{workload.name:10} {workload.title}")
-    click.echo("\ndrivers: tidelog, tidelog-rest, ably, ably-rest, in-process, instant")
+    click.echo(f"\ndrivers: {', '.join([*AT_URL, *HERE])}")
     here, absent = found()
     for peer in here:
         click.echo(f"{peer.name:10} {peer.version()}: {', '.join(peer.drivers)}; {peer.settings}")
