@@ -36,6 +36,14 @@ class Job:
         self.results = [error] * len(self.commands)
 
 
+def require_room(settings: LogSettings, waiting: int, size: int, commands: int, cost: int) -> None:
+    """For so many commands more, of `cost` bytes. Whatever is alone has room. Raises QueueFull."""
+    if waiting and (
+        waiting + commands > settings.queue_commands_max or size + cost > settings.queue_bytes_max
+    ):
+        raise QueueFull(f"{waiting} commands wait for the disk already")
+
+
 class CommitQueue:
     """`put` from any thread, `take` from the writer's."""
 
@@ -60,14 +68,9 @@ class CommitQueue:
         with self._changed:
             if self._refusal is not None:
                 raise self._refusal
-            commands = self._commands + len(job.commands)
-            size = self._bytes + job.cost
-            if self._commands and (
-                commands > self._settings.queue_commands_max
-                or size > self._settings.queue_bytes_max
-            ):
-                raise QueueFull(f"{self._commands} commands wait for the disk already")
-            self._commands, self._bytes = commands, size
+            require_room(self._settings, self._commands, self._bytes, len(job.commands), job.cost)
+            self._commands += len(job.commands)
+            self._bytes += job.cost
             if hold:
                 self._held.append(job)
             else:

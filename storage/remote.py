@@ -21,13 +21,13 @@ import msgspec
 import trio
 
 from storage.engine import Engine
-from storage.errors import FormatError, LogClosed, LogFailed, QueueFull, StorageError
+from storage.errors import FormatError, LogClosed, LogFailed, StorageError
 from storage.frames import READ_BYTES, Frames, frame
 from storage.link import VERSION, Answer, Asked, Codec, Hello, Told, read_answer
 from storage.log import COMMAND_COST_BYTES, Log
 from storage.opening import position_of
 from storage.projection import Domain
-from storage.queue import Done, Result
+from storage.queue import Done, Result, require_room
 from storage.reading import read_after
 from storage.serial import ms_of
 from storage.settings import LogSettings
@@ -122,7 +122,7 @@ class RemoteLog(Log):
             raise LogClosed("the log is closed")
         if self._failed:
             raise self._failed
-        self._check_room(len(commands), cost)
+        require_room(self.settings, self._commands, self._bytes, len(commands), cost)
         self._number += 1
         encoded, refused = self._encoded(commands)
         self._outgoing.append(frame(Asked(self._number, app, cost, encoded)))
@@ -141,13 +141,6 @@ class RemoteLog(Log):
             except Exception as error:
                 refused[place] = error
         return encoded, refused
-
-    def _check_room(self, commands: int, cost: int) -> None:
-        if self._commands and (
-            self._commands + commands > self.settings.queue_commands_max
-            or self._bytes + cost > self.settings.queue_bytes_max
-        ):
-            raise QueueFull(f"{self._commands} commands wait for the disk already")
 
     async def run(self) -> None:
         """Talk to the writer until its process ends, or this is cancelled."""
