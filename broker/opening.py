@@ -5,7 +5,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from broker.push.transport import Transport
 from broker.settings import BrokerSettings
 from broker.storage_errors import mapped
 from storage import Log, open_log
+from storage.alongside import alongside
 from storage.keyfile import KeyFile
 
 logger = logging.getLogger("tidelog.broker")
@@ -74,20 +75,9 @@ async def open(  # noqa: A001 - the library's verb: broker.open(...)
             yield broker
 
 
-@asynccontextmanager
-async def running(broker: Broker, delivers: trio.Event | None) -> AsyncIterator[None]:
+def running(broker: Broker, delivers: trio.Event | None) -> AbstractAsyncContextManager[None]:
     """A broker does its own work (see Broker.run) until the caller's is over."""
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(broker.run, delivers=delivers))
-        try:
-            yield
-        except Exception as error:  # the caller's own: not to be wrapped in our nursery's group
-            failure = error
-        await broker.epoch.finish()
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+    return alongside(partial(broker.run, delivers=delivers), lambda: broker.epoch.finish())
 
 
 async def _series(log: Log) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 import trio
 
+from storage.alongside import alongside
 from storage.engine import Engine
 from storage.errors import FormatError, LogClosed, LogFailed, StorageError
 from storage.frames import READ_BYTES, Frames, frame
@@ -242,20 +243,11 @@ async def open_remote(
     hello = await _hello(stream)
     engine = await trio.to_thread.run_sync(lambda: Engine(path, settings))
     log = RemoteLog(engine, hello, domain, codec, stream, settings, wall, on_lost)
-    failure: Exception | None = None
     try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(log.run)
-            try:
-                yield log
-            except Exception as error:  # the caller's own: not to be wrapped in our group
-                failure = error
-            await log.aclose()
-            nursery.cancel_scope.cancel()
+        async with alongside(log.run, log.aclose):
+            yield log
     finally:
         await log.aclose()
-    if failure is not None:
-        raise failure
 
 
 async def _hello(stream: trio.abc.Stream) -> Hello:
