@@ -67,9 +67,14 @@ def run(
 
     Raises ConfigError, CertificateError, BrokerError or CannotListen when it cannot start.
     """
+    return run_process(ServerProcess(configuration, ready, reload, accept_loss))
+
+
+def run_process(server: "ServerProcess") -> int:
+    """Be this server, and nothing else, until it ends; returns the exit status."""
     rest_garbage_collector()
     log_the_uncaught()
-    return trio.run(ServerProcess(configuration, ready, reload, accept_loss).run)
+    return trio.run(server.run)
 
 
 class ServerProcess:

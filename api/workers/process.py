@@ -8,15 +8,13 @@ import socket
 import sys
 from pathlib import Path
 
-import trio
-
 from api import config, structured_logging
 from api.cli import outcome
 from api.config import Configuration
+from api.server import run_process
 from api.workers.control import Control, Plan
 from api.workers.follower import Follower
 from api.workers.leader import Leader
-from broker.process import rest_garbage_collector
 
 
 def main(descriptor: int) -> int:
@@ -37,7 +35,6 @@ def _run(told: Control, plan: Plan) -> int:
 
     configuration = load()
     structured_logging.configure(configuration.process.log_level, plan.number)
-    rest_garbage_collector()
     if plan.number:
         *listening, log, requests = told.descriptors
         follower = Follower(
@@ -49,7 +46,7 @@ def _run(told: Control, plan: Plan) -> int:
             requests=requests,
             reload=load,
         )
-        return trio.run(follower.run)
+        return run_process(follower)
     from api.cli.serve import welcome_to
 
     leader = Leader(
@@ -60,7 +57,7 @@ def _run(told: Control, plan: Plan) -> int:
         reload=load,
         accept_loss=plan.accept_loss,
     )
-    return trio.run(leader.run)
+    return run_process(leader)
 
 
 def _sockets(descriptors: list[int]) -> list[socket.socket]:

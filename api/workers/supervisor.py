@@ -32,6 +32,7 @@ import trio
 from api.addresses import bound_sockets, named
 from api.config import ConfigError, Configuration
 from api.settings import PORT_MAX, ServerSettings
+from api.structured_logging import log_the_uncaught
 from api.workers import control
 from api.workers.control import MESSAGE_BYTES_MAX, Follower, Message, Plan, Serving, Welcome, send
 
@@ -225,6 +226,7 @@ def run(configuration: Configuration, plan: Plan) -> int:
     settings = configuration.server
     if settings.metrics_port and settings.metrics_port + settings.workers - 1 > PORT_MAX:
         raise ConfigError("metrics_port counts up with the workers: there are not so many ports")
+    log_the_uncaught()
     return trio.run(partial(_supervise, settings, plan))
 
 
