@@ -1,5 +1,6 @@
 """How a run is spread over processes, and what is asked when it has ended."""
 
+import logging
 import os
 import random
 from collections.abc import Generator
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from api.structured_logging import ScrubbedStream
 from tests import met
 from tests.documents import DOCUMENTS
 from tests.outcomes import Outcomes
@@ -41,6 +43,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _rank(item: pytest.Item) -> int:
     directory = item.nodeid.split("/")[1]
     return DEAREST_FIRST.index(directory) if directory in DEAREST_FIRST else len(DEAREST_FIRST)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """What a test makes of the root logger, by a command in this process for one, is over with it:
+    or the next would not see what it waits for."""
+    root = logging.getLogger()
+    level = root.level
+    try:
+        return (yield)
+    finally:
+        root.setLevel(level)
+        for handler in root.handlers[:]:
+            if isinstance(handler, ScrubbedStream):
+                root.removeHandler(handler)
 
 
 @pytest.hookimpl(wrapper=True)
